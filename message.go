@@ -1,0 +1,119 @@
+package linkspan
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// QoS is a quality of service as MQTT means it [MQTT 4.3]: 0 at most once, 1 at least once, 2 exactly once.
+type QoS = byte
+
+// A Message is one message on its way between a device and Kafka, in either direction. It has two faces: what the
+// device sees, and in Record what Kafka sees. A route computes one from the other.
+//
+// Strings and slices of a Message may point into a read buffer. They are valid until the call that the message was
+// handed to returns; what is kept longer is a [Message.Clone]. Fields that do not follow this rule say so.
+type Message struct {
+	// Topic is the MQTT topic name or AMQP address; it has no wildcards.
+	Topic   string
+	Payload []byte
+	QoS     QoS
+	Retain  bool
+
+	// What MQTT 5 sends along with a message, end to end [MQTT-3.3.2.3].
+
+	PayloadFormat   PayloadFormat
+	ContentType     string     // "": absent
+	ResponseTopic   string     // "": absent
+	CorrelationData []byte     // nil: absent
+	UserProperties  []Property // in the order of the sender, names may repeat
+	Expires         time.Time  // when the message is of no more use; zero: never
+
+	// Where it came from.
+
+	Endpoint string    // name of the endpoint, as configured; never borrowed
+	Client   string    // client identifier of the device
+	Username string    // "": none given
+	Received time.Time // when the endpoint read it
+
+	// Record is the message as Kafka sees it.
+	Record Record
+
+	// Route is the name of the route that the message took, "" before there was one; never borrowed.
+	Route string
+
+	// Scratch is space for values that are computed for this message, such as a header's digits: append to it and use
+	// the part appended. It lives as long as the message.
+	Scratch []byte
+}
+
+// PayloadFormat says whether a sender declared its payload to be text [MQTT-3.3.2.3.2].
+type PayloadFormat byte
+
+// The payload formats. The wire's value is one less; absent and unspecified mean the same to MQTT, but a bridge passes on
+// what was said [MQTT-3.3.2-4].
+const (
+	PayloadFormatAbsent PayloadFormat = iota
+	PayloadBytes
+	PayloadUTF8
+)
+
+// A Property is one user property [MQTT-3.3.2.3.7].
+type Property struct{ Key, Value string }
+
+// A Record is the Kafka face of a message.
+type Record struct {
+	Topic     string    // never borrowed
+	Partition int32     // on the way up: AnyPartition for the partitioner's choice
+	Offset    int64     // on the way down only
+	Timestamp time.Time // zero on the way up: the time of sending
+	Key       []byte    // nil: no key
+	Headers   []Header
+}
+
+// AnyPartition leaves the choice of partition to the partitioner: by key where there is one.
+const AnyPartition int32 = -1
+
+// A Header is a Kafka record header. Names may repeat.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Header returns the value of the last header of that name, nil where there is none.
+func (r *Record) Header(name string) []byte {
+	for i := len(r.Headers) - 1; i >= 0; i-- {
+		if r.Headers[i].Key == name {
+			return r.Headers[i].Value
+		}
+	}
+	return nil
+}
+
+// Reset empties m for the next message. Slices keep their memory.
+func (m *Message) Reset() {
+	user, headers, scratch := m.UserProperties[:0], m.Record.Headers[:0], m.Scratch[:0]
+	*m = Message{UserProperties: user, Scratch: scratch}
+	m.Record.Headers = headers
+	m.Record.Partition = AnyPartition
+}
+
+// Expired reports whether m is of no more use at now [MQTT-3.3.2-5].
+func (m *Message) Expired(now time.Time) bool { return !m.Expires.IsZero() && !now.Before(m.Expires) }
+
+// Clone returns a copy of m that borrows nothing and is never written again by its owner, so that many may read it.
+func (m *Message) Clone() *Message {
+	c := *m
+	c.Topic, c.ContentType, c.ResponseTopic = strings.Clone(m.Topic), strings.Clone(m.ContentType), strings.Clone(m.ResponseTopic)
+	c.Client, c.Username = strings.Clone(m.Client), strings.Clone(m.Username)
+	c.Payload, c.CorrelationData, c.Record.Key = slices.Clone(m.Payload), slices.Clone(m.CorrelationData), slices.Clone(m.Record.Key)
+	c.UserProperties, c.Record.Headers, c.Scratch = nil, nil, nil
+	for _, p := range m.UserProperties {
+		c.UserProperties = append(c.UserProperties, Property{strings.Clone(p.Key), strings.Clone(p.Value)})
+	}
+	for _, h := range m.Record.Headers {
+		c.Record.Headers = append(c.Record.Headers, Header{strings.Clone(h.Key), slices.Clone(h.Value)})
+	}
+	return &c
+}
