@@ -1,0 +1,18 @@
+package packet
+
+// Error is what is wrong with a packet.
+type Error struct {
+	// Reason is what to tell the peer where the protocol has a packet for that.
+	Reason Reason
+	// Rule is the rule that was broken: "MQTT-1.5.4-1" as MQTT 5 numbers it, "MQTT311-3.1.2-22" where only 3.1.1 has the
+	// rule, or the section, "MQTT5 2.2.2.2", where the rule has no number.
+	Rule string
+	// Text says it in a few words.
+	Text string
+}
+
+// Error returns the text with reason and rule.
+func (e *Error) Error() string { return e.Reason.String() + ": " + e.Text + " [" + e.Rule + "]" }
+
+func malformed(rule, text string) error { return &Error{MalformedPacket, rule, text} }
+func protocol(rule, text string) error  { return &Error{ProtocolError, rule, text} }
