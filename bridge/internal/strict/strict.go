@@ -1,0 +1,163 @@
+// Package strict reads YAML and environment variables into Go structs and tells every mistake at once, each with its
+// file, line, key and remedy.
+//
+// The type of the struct decides what a value means, not the look of the text: `port: "80"` and `port: 80` are the same
+// to an int, and `name: 80` is the text 80 to a string. A key that the struct does not have is a mistake. What the
+// input does not mention keeps the value that it had before, so that defaults, a file and the environment are simply
+// decoded one after the other.
+package strict
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// A Place is where in the input something was said. Line is 0 for an environment variable, whose name is the File.
+type Place struct {
+	File         string
+	Line, Column int
+}
+
+func (p Place) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+}
+
+// A Problem is one mistake: where it is, the path of its key such as endpoints.devices.listen ("" for the file as a
+// whole), and what is wrong together with the remedy.
+type Problem struct {
+	Place Place
+	Key   string
+	Text  string
+}
+
+func (p Problem) Error() string {
+	if p.Key == "" {
+		return p.Place.String() + ": " + p.Text
+	}
+	return p.Place.String() + ": " + p.Key + ": " + p.Text
+}
+
+// A Decoder reads one or several inputs into a struct, and remembers where each key was said.
+type Decoder struct {
+	// Lookup is what ${NAME} in a value is looked up with, os.LookupEnv for example. nil: there are no variables.
+	Lookup func(name string) (value string, ok bool)
+
+	places   map[string]Place
+	problems []error
+
+	file    string // being read
+	literal bool   // ${NAME} has no meaning in it
+}
+
+// Err returns the problems found so far, joined, or nil. Each is a [Problem].
+func (d *Decoder) Err() error { return errors.Join(d.problems...) }
+
+// Locate returns where the key of that path was said, or the nearest key above it. False: nowhere.
+func (d *Decoder) Locate(path string) (Place, bool) {
+	for {
+		if p, ok := d.places[path]; ok {
+			return p, true
+		}
+		if path == "" {
+			return Place{}, false
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+}
+
+// File decodes the text of a YAML file into a pointer to a struct.
+func (d *Decoder) File(name string, text []byte, into any) {
+	d.file = name
+	d.said("", Place{File: name})
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var doc yaml.Node
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF): // an empty file says nothing
+		return
+	case err != nil:
+		d.syntax(err)
+		return
+	}
+	d.decode("", doc.Content[0], reflect.ValueOf(into).Elem())
+	if err := dec.Decode(&doc); !errors.Is(err, io.EOF) {
+		d.problem("", &doc, "there is more than one YAML document; remove what follows ---")
+	}
+}
+
+var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)$`)
+
+// syntax reports what the YAML parser says, without the text that it may quote: that could be a password.
+func (d *Decoder) syntax(err error) {
+	m := yamlLine.FindStringSubmatch(strings.TrimPrefix(err.Error(), "yaml: "))
+	line, _ := strconv.Atoi(m[1])
+	if d.literal {
+		line = 0 // a variable is one line
+	}
+	text := m[2]
+	if strings.HasPrefix(text, "unknown anchor") {
+		text = "an alias without its anchor; put a value that begins with * in quotes"
+	}
+	d.problems = append(d.problems, Problem{Place{d.file, line, min(line, 1)}, "", "not YAML: " + text})
+}
+
+// problem reports a mistake at a node.
+func (d *Decoder) problem(path string, n *yaml.Node, format string, args ...any) {
+	d.problems = append(d.problems, Problem{d.place(n), path, fmt.Sprintf(format, args...)})
+}
+
+func (d *Decoder) place(n *yaml.Node) Place { return Place{d.file, n.Line, n.Column} }
+
+// said remembers where a key was said.
+func (d *Decoder) said(path string, p Place) {
+	if d.places == nil {
+		d.places = map[string]Place{}
+	}
+	d.places[path] = p
+}
+
+var variable = regexp.MustCompile(`\$\$\{|\$\{[^}]*\}?`)
+var variableName = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)(:-(.*))?\}$`)
+
+// expand replaces ${NAME} and ${NAME:-default} in a scalar. $${ stands for ${ itself.
+func (d *Decoder) expand(path string, n *yaml.Node) (text string, ok bool) {
+	if d.literal {
+		return n.Value, true
+	}
+	ok = true
+	text = variable.ReplaceAllStringFunc(n.Value, func(s string) string {
+		if s == "$${" {
+			return "${"
+		}
+		m := variableName.FindStringSubmatch(s)
+		if m == nil {
+			d.problem(path, n, "%s is not a variable; write ${NAME}, ${NAME:-default}, or $${ for ${ itself", s)
+			ok = false
+			return s
+		}
+		var value string
+		var set bool
+		if d.Lookup != nil {
+			value, set = d.Lookup(m[1])
+		}
+		switch {
+		case m[2] != "" && value == "":
+			return m[3]
+		case !set:
+			d.problem(path, n, "the environment has no variable %s; set it, or write ${%s:-default}", m[1], m[1])
+			ok = false
+		}
+		return value
+	})
+	return text, ok
+}
