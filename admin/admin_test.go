@@ -1,0 +1,135 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// start runs a server on a free port until the test ends, and returns its base URL.
+func start(t *testing.T, cfg Config, ready func() error) string {
+	t.Helper()
+	cfg.Listen = "127.0.0.1:0"
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "linkspan_test_things", Help: "Things."}, func() float64 { return 42 }))
+	s, err := Listen(cfg, registry, ready, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return "http://" + s.Addr().String()
+}
+
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+func TestAnswers(t *testing.T) {
+	url := start(t, Config{}, func() error { return nil })
+	for path, want := range map[string]struct {
+		status int
+		body   string
+	}{
+		"/metrics":      {200, "linkspan_test_things 42"},
+		"/healthz":      {200, "ok\n"},
+		"/readyz":       {200, "ok\n"},
+		"/":             {200, "/metrics"},
+		"/nothing":      {404, ""},
+		"/debug/pprof/": {404, ""},
+	} {
+		status, body := get(t, url+path)
+		if status != want.status || !strings.Contains(body, want.body) {
+			t.Errorf("%s: %d %q, want %d and %q", path, status, body, want.status, want.body)
+		}
+	}
+}
+
+func TestReadyzSaysWhyInOneLine(t *testing.T) {
+	var reason atomic.Pointer[error]
+	url := start(t, Config{}, func() error {
+		if e := reason.Load(); e != nil {
+			return *e
+		}
+		return nil
+	})
+	err := errors.Join(errors.New("starting"), errors.New("no broker"))
+	reason.Store(&err)
+	if status, body := get(t, url+"/readyz"); status != 503 || body != "starting; no broker\n" {
+		t.Errorf("%d %q", status, body)
+	}
+	reason.Store(nil)
+	if status, _ := get(t, url+"/readyz"); status != 200 {
+		t.Errorf("ready again: %d", status)
+	}
+}
+
+func TestPprofOnlyWhenSwitchedOn(t *testing.T) {
+	url := start(t, Config{Pprof: true}, func() error { return nil })
+	if status, body := get(t, url+"/debug/pprof/goroutine?debug=1"); status != 200 || !strings.Contains(body, "goroutine profile") {
+		t.Errorf("%d %.80q", status, body)
+	}
+}
+
+func TestOff(t *testing.T) {
+	s, err := Listen(Config{Listen: Off}, prometheus.NewRegistry(), nil, slog.New(slog.DiscardHandler))
+	if err != nil || s.Addr() != nil {
+		t.Fatal(s.Addr(), err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := errors.Join(s.Run(ctx), s.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPortInUseNamesTheKey(t *testing.T) {
+	first, err := Listen(Config{Listen: "127.0.0.1:0"}, nil, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	_, err = Listen(Config{Listen: first.Addr().String()}, nil, nil, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "admin.listen") || !strings.Contains(err.Error(), "in use") {
+		t.Error(err)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for listen, ok := range map[string]bool{"127.0.0.1:9644": true, ":9644": true, "off": true, "[::1]:0": true, "": false, "9644": false, "localhost": false, "localhost:": false} {
+		if err := (Config{Listen: listen}).Validate(); (err == nil) != ok {
+			t.Errorf("%q: %v", listen, err)
+		}
+	}
+	if err := DefaultConfig().Validate(); err != nil {
+		t.Error(err)
+	}
+}
