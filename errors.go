@@ -11,6 +11,8 @@ var (
 	ErrTooManyTopics = Permanent(errors.New("the route has reached its max_topics"))
 	// ErrInvalidTopic: the topic cannot be turned into a legal name on the other side.
 	ErrInvalidTopic = Permanent(errors.New("the topic has no legal name on the other side"))
+	// ErrLoop: the message has come up to Kafka too often: it goes round between Kafka and a broker.
+	ErrLoop = Permanent(errors.New("the message goes round in a loop"))
 	// ErrTooLarge: the message is larger than the next holder takes.
 	ErrTooLarge = Permanent(errors.New("the message is too large"))
 	// ErrNotAuthorized: the next holder does not let us write there.

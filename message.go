@@ -40,8 +40,13 @@ type Message struct {
 	// Record is the message as Kafka sees it.
 	Record Record
 
+	// Hops counts how often the message had come up to Kafka before: 0 for what a device publishes.
+	Hops uint8
+
 	// Route is the name of the route that the message took, "" before there was one; never borrowed.
 	Route string
+	// Target is the name of the one endpoint that the route sends the message down to, "" for all; never borrowed.
+	Target string
 
 	// Scratch is space for values that are computed for this message, such as a header's digits: append to it and use
 	// the part appended. It lives as long as the message.

@@ -1,0 +1,146 @@
+package linkspan
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+)
+
+// TestWindowSettlesInOrder completes what is in flight in random order from several goroutines and expects it to be
+// settled in the order of Open, each once, with its own outcome (P3, P4).
+func TestWindowSettlesInOrder(t *testing.T) {
+	const n, size = 20000, 64
+	type settledAs struct {
+		v   int
+		err error
+	}
+	var slots Slots[int]
+	var settled []settledAs
+	w := NewWindow(size, &slots, func(v int, err error) { settled = append(settled, settledAs{v, err}) })
+
+	odd := errors.New("odd")
+	work := make(chan func(), size)
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(g), 1))
+			for f := range work {
+				mine := []func(){f}
+			gather: // what is there: waiting with one in hand could be waiting for oneself
+				for len(mine) < 8 {
+					select {
+					case f, ok := <-work:
+						if !ok {
+							break gather
+						}
+						mine = append(mine, f)
+					default:
+						break gather
+					}
+				}
+				r.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
+				for _, f := range mine {
+					f()
+				}
+			}
+		})
+	}
+	for i := range n {
+		if err := w.WaitRoom(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		done, ok := w.Open(i)
+		if !ok {
+			t.Fatalf("no room for %d after WaitRoom", i)
+		}
+		var err error
+		if i%2 == 1 {
+			err = odd
+		}
+		work <- func() { done(err) }
+	}
+	close(work)
+	wg.Wait()
+	if err := w.WaitEmpty(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(settled) != n {
+		t.Fatalf("settled %d of %d", len(settled), n)
+	}
+	for i, s := range settled {
+		if s.v != i || (s.err != nil) != (i%2 == 1) {
+			t.Fatalf("place %d settled %d with %v", i, s.v, s.err)
+		}
+	}
+}
+
+func TestWindowIsBounded(t *testing.T) {
+	var slots Slots[string]
+	w := NewWindow(2, &slots, func(string, error) {})
+	a, _ := w.Open("a")
+	b, _ := w.Open("b")
+	if _, ok := w.Open("c"); ok || !w.Full() {
+		t.Fatal("a third opened in a window of two (P6)")
+	}
+	b(nil) // behind an open one: not settled, so no room yet (P4)
+	if v, _ := w.Oldest(); v != "a" || w.Len() != 2 {
+		t.Fatalf("oldest %q of %d, want a of 2", v, w.Len())
+	}
+	a(nil)
+	if _, ok := w.Oldest(); ok || w.Len() != 0 {
+		t.Fatalf("%d in flight after all were settled", w.Len())
+	}
+}
+
+func TestWindowWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var slots Slots[int]
+		w := NewWindow(1, &slots, func(int, error) {})
+		done, _ := w.Open(1)
+
+		ctx, cancel := context.WithCancel(t.Context())
+		gaveUp := make(chan error, 1)
+		go func() { gaveUp <- w.WaitRoom(ctx) }()
+		synctest.Wait()
+		cancel()
+		if err := <-gaveUp; !errors.Is(err, context.Canceled) {
+			t.Fatalf("got %v, want the context's error", err)
+		}
+
+		got := make(chan error, 2)
+		go func() { got <- w.WaitRoom(t.Context()) }()
+		go func() { got <- w.WaitEmpty(t.Context()) }()
+		synctest.Wait()
+		done(nil)
+		for range 2 {
+			if err := <-got; err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkWindow(b *testing.B) {
+	var slots Slots[uint16]
+	w := NewWindow(100, &slots, func(uint16, error) {})
+	b.ReportAllocs()
+	for i := range b.N {
+		done, _ := w.Open(uint16(i))
+		done(nil)
+	}
+}
+
+// TestWindowDoesNotAllocate holds the path per message to its budget.
+func TestWindowDoesNotAllocate(t *testing.T) {
+	var slots Slots[uint16]
+	w := NewWindow(8, &slots, func(uint16, error) {})
+	if n := testing.AllocsPerRun(1000, func() {
+		done, _ := w.Open(7)
+		done(nil)
+	}); n >= 1 && !raceEnabled {
+		t.Fatalf("%v allocations a message, want 0", n)
+	}
+}
