@@ -16,3 +16,10 @@ func (e *Error) Error() string { return e.Reason.String() + ": " + e.Text + " ["
 
 func malformed(rule, text string) error { return &Error{MalformedPacket, rule, text} }
 func protocol(rule, text string) error  { return &Error{ProtocolError, rule, text} }
+
+// What no packet may be, whatever its type. These are never written to.
+var (
+	errShort    = malformed("MQTT5 2.1.4", "ends before its content does")
+	errLong     = malformed("MQTT5 2.1.4", "goes on behind its content")
+	errPacketID = protocol("MQTT-2.2.1-3", "packet identifier 0")
+)

@@ -1,6 +1,10 @@
 package packet
 
-import "iter"
+import (
+	"encoding/binary"
+	"iter"
+	"slices"
+)
 
 // PropertyID names a property [MQTT 2.2.2.2].
 type PropertyID byte
@@ -41,6 +45,8 @@ const (
 // A field means something only if [Properties.Has] its id. A decoded field that is absent is zero, which is not
 // always the default: what absence means is said at the field. To write a property set the field and call
 // [Properties.Set]; which packet takes which property is for the specification to say and the caller to keep.
+//
+// A copy shares the memory of its user properties and subscription identifiers, as slices do: add to one of the two only.
 type Properties struct {
 	set uint64 // bit id: the property is there
 
@@ -78,7 +84,12 @@ type Properties struct {
 	ServerReference          string
 	ReasonString             string
 
-	lists []byte
+	// The properties that may be repeated stay as they are on the wire, in lists: user properties and subscription
+	// identifiers, after a Decode also what came between them. listed is how many bytes are theirs alone. own says that the
+	// memory is ours, not that of a read buffer.
+	lists  []byte
+	listed int
+	own    bool
 }
 
 // Has reports whether the property is there.
@@ -92,26 +103,74 @@ func (p *Properties) Set(ids ...PropertyID) {
 	}
 }
 
-// Unset marks properties as absent.
-func (p *Properties) Unset(ids ...PropertyID) {
-	for _, id := range ids {
-		p.set &^= 1 << id
+// Reset makes all properties absent. It keeps the memory that was used for user properties.
+func (p *Properties) Reset() {
+	switch {
+	case p.set == 0:
+	case p.own:
+		*p = Properties{lists: p.lists[:0], own: true}
+	default:
+		*p = Properties{}
 	}
 }
 
-// Reset makes all properties absent. It keeps the memory that was used for user properties.
-func (p *Properties) Reset() { panic("soon") }
-
 // AddUserProperty adds a user property behind the others. It returns false, and adds nothing, if key or value is not a
 // valid string of MQTT; see [ValidText].
-func (p *Properties) AddUserProperty(key, value string) bool { panic("soon") }
+func (p *Properties) AddUserProperty(key, value string) bool {
+	if ValidText(key) != nil || ValidText(value) != nil {
+		return false
+	}
+	p.lists = appendField(appendField(append(p.ownLists(), byte(UserProperty)), key), value)
+	p.listed += 1 + 2 + len(key) + 2 + len(value)
+	p.Set(UserProperty)
+	return true
+}
 
 // AddSubscriptionID adds a subscription identifier, 1 to 268,435,455.
-func (p *Properties) AddSubscriptionID(id uint32) { panic("soon") }
+func (p *Properties) AddSubscriptionID(id uint32) {
+	p.lists = appendVarint(append(p.ownLists(), byte(SubscriptionID)), id)
+	p.listed += 1 + int(varintSize(int64(id)))
+	p.Set(SubscriptionID)
+}
+
+// ownLists returns lists, moved to memory that may be appended to.
+func (p *Properties) ownLists() []byte {
+	if !p.own {
+		p.lists, p.own = slices.Clone(p.lists), true
+	}
+	return p.lists
+}
 
 // UserProperties returns the user properties in the order of the sender; keys may repeat.
-func (p *Properties) UserProperties() iter.Seq2[string, string] { panic("soon") }
+func (p *Properties) UserProperties() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) { p.eachUserProperty(yield) }
+}
+
+func (p *Properties) eachUserProperty(yield func(key, value string) bool) {
+	for b := p.lists; len(b) > 0; {
+		id, end := PropertyID(b[0]), encodedSize(b)
+		if id == UserProperty {
+			key := b[3 : 3+binary.BigEndian.Uint16(b[1:])]
+			if !yield(borrow(key), borrow(b[3+len(key)+2:end])) {
+				return
+			}
+		}
+		b = b[end:]
+	}
+}
 
 // SubscriptionIDs returns the subscription identifiers: of a PUBLISH one for each subscription that matches, of a
 // SUBSCRIBE one at most.
-func (p *Properties) SubscriptionIDs() iter.Seq[uint32] { panic("soon") }
+func (p *Properties) SubscriptionIDs() iter.Seq[uint32] {
+	return func(yield func(uint32) bool) { p.eachSubscriptionID(yield) }
+}
+
+func (p *Properties) eachSubscriptionID(yield func(uint32) bool) {
+	for b := p.lists; len(b) > 0; b = b[encodedSize(b):] {
+		if PropertyID(b[0]) == SubscriptionID {
+			if id, _ := varint(b[1:]); !yield(id) {
+				return
+			}
+		}
+	}
+}

@@ -2,7 +2,7 @@ package packet
 
 import "strconv"
 
-// Reason is an MQTT 5 reason code [MQTT 2.4]. 0x80 and above are failures. MQTT 3 has fewer words; see [Connack] and [Suback].
+// Reason is an MQTT 5 reason code [MQTT 2.4]; from 0x80 on they are failures. MQTT 3 has fewer words; see [Connack] and [Suback].
 type Reason byte
 
 // The reason codes.
