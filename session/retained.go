@@ -1,0 +1,275 @@
+package session
+
+import (
+	"container/heap"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/linkspan/linkspan"
+)
+
+// retained keeps the last retained message of each topic, in level order: by the bytes of the topic, '/' before all
+// others, so that everything under one level is in one stretch. A place in that order is a topic, which stays good
+// whatever is set and deleted meanwhile: a new subscription walks the store at the pace of its device, and holds no
+// more than where it is.
+type retained struct {
+	maxCount, maxBytes int
+	stats              *Stats
+
+	mu       sync.RWMutex
+	chunks   [][]*kept // none is empty, all are in order
+	count    int
+	bytes    int
+	expiring expiring
+}
+
+// kept is one topic's retained message.
+type kept struct {
+	topic string
+	m     *linkspan.Message
+	size  int
+	round uint64 // the registry's round in which it was set
+	slot  int    // index in expiring, -1 if the message does not expire
+}
+
+const chunkSize = 512 // a search in a chunk and an insertion into it cost about the same
+
+// set retains m, or deletes what its topic had if m is empty, expired or does not fit [MQTT-3.3.1-5, MQTT-3.3.1-6].
+// It reports whether m is refused since the store is full.
+func (r *retained) set(m *shared, round uint64, now time.Time) (refused bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.expiring) > 0 && r.expiring[0].m.Expired(now) {
+		r.remove(r.expiring[0])
+	}
+	c, i, found := r.seek(m.Topic)
+	var old *kept
+	count, bytes, size := r.count+1, r.bytes, size(m.Message)
+	if found {
+		old = r.chunks[c][i]
+		count, bytes = r.count, r.bytes-old.size
+	}
+	clears := len(m.Payload) == 0 || m.Expired(now)
+	refused = !clears && (count > r.maxCount || bytes+size > r.maxBytes)
+	switch {
+	case clears || refused:
+		if old != nil {
+			r.remove(old)
+		}
+	case old != nil:
+		r.unexpire(old)
+		old.m, old.size, old.round = m.keep(), size, round
+		old.topic = old.m.Topic
+		r.expire(old)
+		r.account(count, bytes+size)
+	default:
+		k := &kept{m: m.keep(), size: size, round: round}
+		k.topic = k.m.Topic
+		r.insert(c, i, k)
+		r.expire(k)
+		r.account(count, bytes+size)
+	}
+	return refused
+}
+
+// next returns the first retained message after the topic after, in level order, that filter matches and that was set
+// up to and including round. after is "" at the beginning.
+func (r *retained) next(filter, after string, round uint64) *linkspan.Message {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var room [256]byte
+	hop := room[:0]
+	c, i, found := r.seek(after)
+	if found {
+		i++
+	}
+	for {
+		if c < len(r.chunks) && i == len(r.chunks[c]) {
+			c, i = c+1, 0
+		}
+		if c >= len(r.chunks) {
+			return nil
+		}
+		k := r.chunks[c][i]
+		matches, more := false, false
+		matches, more, hop = leap(filter, k.topic, hop[:0])
+		switch {
+		case matches && k.round <= round:
+			return k.m
+		case matches:
+			i++
+		case !more:
+			return nil
+		default:
+			c, i, _ = seek(r, hop)
+		}
+	}
+}
+
+// leap reports whether filter matches topic. If not, it reports whether a later topic in level order can match, and
+// appends to hop where to look for it: everything before that cannot.
+func leap(filter, topic string, hop []byte) (matches, more bool, _ []byte) {
+	plus := -1 // end of the last level of topic that a + took: there the walk can go on sideways
+	f, t := 0, 0
+	for f <= len(filter) {
+		fend := levelEnd(filter, f)
+		level := filter[f:fend]
+		wild := level == "+" || level == "#"
+		switch {
+		case wild && t == 0 && topic != "" && topic[0] == '$': // [MQTT-4.7.2-1]
+			return false, true, append(hop, '$'+1)
+		case level == "#":
+			return true, false, hop
+		case t > len(topic): // topic is a parent of what matches
+			hop = append(append(hop, topic...), '/')
+			if !wild {
+				hop = append(hop, level...)
+			}
+			return false, true, hop
+		}
+		tend := levelEnd(topic, t)
+		switch name := topic[t:tend]; {
+		case wild:
+			plus = tend
+		case name < level:
+			return false, true, append(append(hop, topic[:t]...), level...)
+		case name > level:
+			return aside(topic, plus, hop)
+		}
+		f, t = fend+1, tend+1
+	}
+	if t <= len(topic) { // deeper than the filter
+		return aside(topic, plus, hop)
+	}
+	return true, false, hop
+}
+
+// aside goes on behind everything under topic[:end]; end is -1 if the walk is at its end.
+func aside(topic string, end int, hop []byte) (matches, more bool, _ []byte) {
+	if end < 0 {
+		return false, false, hop
+	}
+	return false, true, append(append(hop, topic[:end]...), 0)
+}
+
+// seek returns the place of topic in level order, and whether it is there.
+func (r *retained) seek(topic string) (c, i int, found bool) { return seek(r, topic) }
+
+func seek[T string | []byte](r *retained, topic T) (c, i int, found bool) {
+	if len(r.chunks) == 0 {
+		return 0, 0, false
+	}
+	c, found = slices.BinarySearchFunc(r.chunks, topic, func(chunk []*kept, t T) int { return compareLevels(chunk[0].topic, t) })
+	if found {
+		return c, 0, true
+	}
+	c = max(c-1, 0)
+	i, found = slices.BinarySearchFunc(r.chunks[c], topic, func(k *kept, t T) int { return compareLevels(k.topic, t) })
+	return c, i, found
+}
+
+// compareLevels compares in level order.
+func compareLevels[T string | []byte](a string, b T) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		switch {
+		case a[i] == b[i]:
+		case a[i] == '/' || b[i] != '/' && a[i] < b[i]:
+			return -1
+		default:
+			return 1
+		}
+	}
+	return len(a) - len(b)
+}
+
+// insert puts k at its place.
+func (r *retained) insert(c, i int, k *kept) {
+	if len(r.chunks) == 0 {
+		r.chunks = append(r.chunks, nil)
+	}
+	chunk := slices.Insert(r.chunks[c], i, k)
+	r.chunks[c] = chunk
+	if half := len(chunk) / 2; len(chunk) > chunkSize {
+		r.chunks = slices.Insert(r.chunks, c+1, slices.Clone(chunk[half:]))
+		r.chunks[c] = slices.Clone(chunk[:half])
+	}
+}
+
+// remove takes k out.
+func (r *retained) remove(k *kept) {
+	c, i, _ := r.seek(k.topic)
+	chunk := slices.Delete(r.chunks[c], i, i+1)
+	r.chunks[c] = chunk
+	switch {
+	case len(chunk) == 0:
+		r.chunks = slices.Delete(r.chunks, c, c+1)
+	case c > 0 && len(r.chunks[c-1])+len(chunk) <= chunkSize/2:
+		r.chunks[c-1] = append(r.chunks[c-1], chunk...)
+		r.chunks = slices.Delete(r.chunks, c, c+1)
+	case len(chunk) < cap(chunk)/4:
+		r.chunks[c] = slices.Clone(chunk)
+	}
+	if len(r.chunks) == 0 {
+		r.chunks = nil
+	}
+	r.unexpire(k)
+	r.account(r.count-1, r.bytes-k.size)
+}
+
+func (r *retained) account(count, bytes int) {
+	r.count, r.bytes = count, bytes
+	r.stats.Retained.Store(int64(count))
+	r.stats.RetainedBytes.Store(int64(bytes))
+}
+
+func (r *retained) expire(k *kept) {
+	k.slot = -1
+	if !k.m.Expires.IsZero() {
+		heap.Push(&r.expiring, k)
+	}
+}
+
+func (r *retained) unexpire(k *kept) {
+	if k.slot >= 0 {
+		heap.Remove(&r.expiring, k.slot)
+	}
+}
+
+// expiring is a heap of the retained messages that expire, the next one first.
+type expiring []*kept
+
+func (e expiring) Len() int           { return len(e) }
+func (e expiring) Less(i, j int) bool { return e[i].m.Expires.Before(e[j].m.Expires) }
+func (e expiring) Swap(i, j int) {
+	e[i], e[j] = e[j], e[i]
+	e[i].slot, e[j].slot = i, j
+}
+func (e *expiring) Push(k any) {
+	k.(*kept).slot = len(*e)
+	*e = append(*e, k.(*kept))
+}
+func (e *expiring) Pop() any {
+	last := len(*e) - 1
+	k := (*e)[last]
+	(*e)[last], *e = nil, (*e)[:last]
+	k.slot = -1
+	return k
+}
+
+// overhead is about what a message costs beyond its own bytes, in memory.
+const overhead = 400
+
+// size is about how many bytes of memory a copy of m takes.
+func size(m *linkspan.Message) int {
+	n := overhead + len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.CorrelationData) +
+		len(m.Client) + len(m.Username) + len(m.Record.Key)
+	for i := range m.UserProperties {
+		n += 32 + len(m.UserProperties[i].Key) + len(m.UserProperties[i].Value)
+	}
+	for i := range m.Record.Headers {
+		n += 40 + len(m.Record.Headers[i].Key) + len(m.Record.Headers[i].Value)
+	}
+	return n
+}
