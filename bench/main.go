@@ -1,0 +1,75 @@
+// Command bench measures Linkspan on this machine, between a load generator and a Kafka that share its processors: the
+// cost of a message in processor time is what to compare, the rates are lower bounds. It writes one table to results/.
+//
+//	make bench                                   # everything, some minutes
+//	cd bench && go run . -run uplink -seconds 3  # what matches, quickly
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "producer" {
+		exit(produce(os.Args[2:]))
+		return
+	}
+	run := flag.String("run", "", "measure only what matches this regular expression")
+	seconds := flag.Float64("seconds", 5, "length of one measurement")
+	rounds := flag.Int("rounds", 3, "how often each is measured; the table shows the median and the range")
+	out := flag.String("out", "results/latest.md", "file that takes the table")
+	binary := flag.String("binary", "../bin/linkspan", "the Linkspan to measure")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	exit(measure(ctx, *run, time.Duration(*seconds*float64(time.Second)), *rounds, *out, *binary))
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// measure runs the scenarios that match and writes the table.
+func measure(ctx context.Context, run string, length time.Duration, rounds int, out, binary string) error {
+	match, err := regexp.Compile(run)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "linkspan-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if binary, err = filepath.Abs(binary); err != nil {
+		return err
+	}
+	lab := &lab{ctx: ctx, dir: dir, binary: binary, length: length}
+	defer lab.close()
+	var results []result
+	for round := range rounds { // in turn, so that a slow moment of the machine falls on all
+		for _, s := range scenarios {
+			if !match.MatchString(s.name) {
+				continue
+			}
+			fmt.Fprintf(os.Stderr, "round %d of %d: %s ... ", round+1, rounds, s.name)
+			r, err := s.run(lab)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			r.name = s.name
+			fmt.Fprintln(os.Stderr, r)
+			results = append(results, r)
+		}
+	}
+	return writeTable(out, results)
+}

@@ -1,0 +1,335 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkspan/linkspan/e2e/harness"
+	"github.com/linkspan/linkspan/mqtt/packet"
+)
+
+// producerLinger is Linkspan's default, so that the bare producer batches alike.
+const producerLinger = 0
+
+// Names that the ratios under the table refer to.
+const (
+	bareProducer   = "bare producer, Apache Kafka"
+	uplinkFlood    = "uplink 50 × 100, Apache Kafka"
+	mosquittoAlone = "Mosquitto alone, 50 × 100"
+)
+
+// scenarios are measured in this order.
+var scenarios = []struct {
+	name string
+	run  func(*lab) (result, error)
+}{
+	{bareProducer, measureBare},
+	{uplinkFlood, uplink(onApache, load{devices: 50, window: 100, payload: 100})},
+	{"uplink 50 × 100, default routes, Apache Kafka", uplink(onApacheDefault, load{devices: 50, window: 100, payload: 100})},
+	{"uplink 1,000 × 1, Apache Kafka", uplink(onApache, load{devices: 1000, window: 1, payload: 100})},
+	{"uplink 5,000/s paced, Apache Kafka", uplink(onApache, load{devices: 50, window: 100, payload: 100, rate: 5000})},
+	{"uplink 20,000/s paced, Apache Kafka", uplink(onApache, load{devices: 50, window: 100, payload: 100, rate: 20000})},
+	{mosquittoAlone, measureMosquitto},
+	{"uplink 50 × 100, embedded", uplink(onEmbedded, load{devices: 50, window: 100, payload: 100})},
+	{"uplink 20,000/s paced, embedded", uplink(onEmbedded, load{devices: 50, window: 100, payload: 100, rate: 20000})},
+	{"downlink to 50 subscribers, Apache Kafka", downlink(onApache, 50, 1)},
+	{"downlink fan-out 1 to 50, Apache Kafka", downlink(onApache, 50, 50)},
+	{"downlink to 50 subscribers, embedded", downlink(onEmbedded, 50, 1)},
+	{"5,000 idle connections, TCP", idle(5000, false)},
+	{"2,000 idle connections, TLS", idle(2000, true)},
+	{"connections a second, TCP", connectionRate(false)},
+	{"connections a second, TLS", connectionRate(true)},
+}
+
+const (
+	onApache = `
+kafka: {brokers: ["$KAFKA"]}
+admin: {listen: "$ADMIN"}
+endpoints: {devices: {listen: "mqtt://$MQTT"}}
+routes:
+  - {from: "mqtt:bench/{device}", to: "kafka:$UP", key: "{device}"}
+  - {from: "kafka:$DOWN", to: "mqtt:{key}", qos: 1}
+`
+	onApacheDefault = `
+kafka: {brokers: ["$KAFKA"]}
+admin: {listen: "$ADMIN"}
+endpoints: {devices: {listen: "mqtt://$MQTT"}}
+`
+	onEmbedded = `
+kafka: {embedded: {dir: "$DIR/kafka", listen: "$EMBEDDED"}}
+admin: {listen: "$ADMIN"}
+endpoints: {devices: {listen: "mqtt://$MQTT"}}
+routes:
+  - {from: "mqtt:bench/{device}", to: "kafka:$UP", key: "{device}"}
+  - {from: "kafka:$DOWN", to: "mqtt:{key}", qos: 1}
+`
+)
+
+func measureBare(l *lab) (result, error) {
+	addr, err := l.kafka()
+	if err != nil {
+		return result{}, err
+	}
+	l.n++
+	topic := fmt.Sprintf("bench.bare.%d", l.n)
+	if err := newTopic(l.ctx, addr, topic); err != nil {
+		return result{}, err
+	}
+	b, err := runBare(l, addr, topic)
+	if err != nil {
+		return result{}, err
+	}
+	n, err := count(l.ctx, addr, topic)
+	return result{messages: b.Messages, elapsed: b.Elapsed, cpu: b.CPU, lost: b.Messages - n}, err
+}
+
+// uplink measures devices that publish, and at a set rate also how long a message is under way to a Kafka consumer.
+func uplink(config string, load load) func(*lab) (result, error) {
+	return func(l *lab) (result, error) {
+		s, up, _, err := l.bridge(config)
+		if err != nil {
+			return result{}, err
+		}
+		defer s.Kill()
+		end := func() latencies { return nil }
+		if load.rate > 0 {
+			if end, err = watch(l.ctx, s.kafka, up); err != nil {
+				return result{}, err
+			}
+		}
+		held, err := count(l.ctx, s.kafka, up)
+		if err != nil {
+			return result{}, err
+		}
+		r, err := s.take(load, l.length)
+		if err != nil {
+			return r, fmt.Errorf("%w\n%s", err, s.Tail(4000))
+		}
+		n, err := count(l.ctx, s.kafka, up)
+		r.lost = max(0, r.messages-(n-held))
+		samples := end()
+		r.endP50, r.endP99 = samples.quantile(0.5), samples.quantile(0.99)
+		return r, err
+	}
+}
+
+// take puts the load on the server.
+func (s *server) take(load load, length time.Duration) (result, error) {
+	load.length = length
+	var before time.Duration
+	p, err := load.publish(s.mqtt, func() { before = s.cpu() })
+	return result{messages: p.acked, elapsed: p.elapsed, cpu: s.cpu() - before,
+		ackP50: p.acks.quantile(0.5), ackP99: p.acks.quantile(0.99)}, err
+}
+
+func measureMosquitto(l *lab) (result, error) {
+	s, err := l.mosquitto()
+	if err != nil {
+		return result{}, err
+	}
+	defer s.Kill()
+	return s.take(load{devices: 50, window: 100, payload: 100}, l.length)
+}
+
+// downlink measures records that reach devices: copies is how many devices get each.
+func downlink(config string, devices, copies int) func(*lab) (result, error) {
+	return func(l *lab) (result, error) {
+		s, _, down, err := l.bridge(config)
+		if err != nil {
+			return result{}, err
+		}
+		defer s.Kill()
+		records := 400_000 / copies
+		var got atomic.Int64
+		all := make(chan struct{})
+		errs := make(chan error, devices)
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		for i := range devices {
+			d, err := connect(s.mqtt, fmt.Sprintf("bench-%d", i), nil)
+			if err != nil {
+				return result{}, err
+			}
+			defer d.close()
+			filter := fmt.Sprintf("down/%d", i)
+			if copies > 1 {
+				filter = "down/#"
+			}
+			if err := d.subscribe(filter); err != nil {
+				return result{}, err
+			}
+			wg.Go(func() {
+				errs <- d.receive(func(n int) {
+					if got.Add(int64(n)) == int64(records*copies) {
+						close(all)
+					}
+				})
+			})
+		}
+		before, start := s.cpu(), time.Now()
+		if err := fill(l.ctx, s.kafka, down, records, devices, 100); err != nil {
+			return result{}, err
+		}
+		select {
+		case <-all:
+		case err := <-errs:
+			return result{}, fmt.Errorf("after %d of %d messages: %w\n%s", got.Load(), records*copies, err, s.Tail(4000))
+		case <-time.After(2 * time.Minute):
+			return result{}, fmt.Errorf("only %d of %d messages came in two minutes\n%s", got.Load(), records*copies, s.Tail(4000))
+		}
+		return result{messages: records * copies, elapsed: time.Since(start), cpu: s.cpu() - before}, nil
+	}
+}
+
+// receive acknowledges what comes, all that one read brings in one write, and tells how many came.
+func (d *device) receive(came func(n int)) error {
+	var acks []byte
+	for {
+		if err := d.fill(); err != nil {
+			return err
+		}
+		acks = acks[:0]
+		n := 0
+		for {
+			r, size, _, err := packet.Cut(d.in, 0)
+			if err != nil {
+				return err
+			}
+			if size == 0 {
+				break
+			}
+			d.in = d.in[size:]
+			var p packet.Publish
+			if err := p.Decode(packet.V311, r); err != nil {
+				return err
+			}
+			acks = (&packet.Ack{Type: packet.PUBACK, PacketID: p.PacketID}).Append(acks, packet.V311)
+			n++
+		}
+		if _, err := d.conn.Write(acks); err != nil {
+			return err
+		}
+		came(n)
+	}
+}
+
+const idleConfig = `
+kafka: {embedded: {dir: "$DIR/kafka", listen: "$EMBEDDED"}}
+admin: {listen: "$ADMIN"}
+endpoints:
+  devices: {listen: "mqtt://$MQTT"}
+  secure: {listen: "mqtts://$TLS", tls: {cert: "$CERT", key: "$KEY"}}
+`
+
+// idle measures the resident memory of connections that do nothing.
+func idle(n int, secure bool) func(*lab) (result, error) {
+	return func(l *lab) (result, error) {
+		s, addr, conf, err := l.listeners(secure)
+		if err != nil {
+			return result{}, err
+		}
+		defer s.Kill()
+		before := s.settledMemory()
+		devices := make([]*device, n)
+		defer func() {
+			for _, d := range devices {
+				if d != nil {
+					d.close()
+				}
+			}
+		}()
+		for i := range devices {
+			if devices[i], err = connect(addr, fmt.Sprintf("idle-%d", i), conf); err != nil {
+				return result{}, err
+			}
+		}
+		return result{bytesEach: (s.settledMemory() - before) / int64(n)}, nil
+	}
+}
+
+// settledMemory returns the resident memory once it no longer falls.
+func (s *server) settledMemory() int64 {
+	last := s.resident()
+	for range 30 {
+		time.Sleep(time.Second)
+		now := s.resident()
+		if now >= last {
+			return now
+		}
+		last = now
+	}
+	return last
+}
+
+// connectionRate measures how many devices connect, one after the other on each of 16 lines.
+func connectionRate(secure bool) func(*lab) (result, error) {
+	return func(l *lab) (result, error) {
+		s, addr, conf, err := l.listeners(secure)
+		if err != nil {
+			return result{}, err
+		}
+		defer s.Kill()
+		var n atomic.Int64
+		var wg sync.WaitGroup
+		errs := make([]error, 16)
+		before, start := s.cpu(), time.Now()
+		for line := range errs {
+			wg.Go(func() {
+				for i := 0; time.Since(start) < l.length; i++ {
+					d, err := connect(addr, fmt.Sprintf("rate-%d-%d", line, i), conf)
+					if err != nil {
+						errs[line] = err
+						return
+					}
+					d.close()
+					n.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		return result{messages: int(n.Load()), elapsed: time.Since(start), cpu: s.cpu() - before}, errors.Join(errs...)
+	}
+}
+
+// bridge starts Linkspan with config between topics of its own for each direction, and returns their names.
+func (l *lab) bridge(config string) (s *server, up, down string, err error) {
+	l.n++
+	up, down = fmt.Sprintf("bench.up.%d", l.n), fmt.Sprintf("bench.down.%d", l.n)
+	if config == onApacheDefault {
+		up, down = "mqtt.messages", "mqtt.commands"
+	} else if strings.Contains(config, "$KAFKA") {
+		addr, err := l.kafka()
+		if err == nil {
+			err = errors.Join(newTopic(l.ctx, addr, up), newTopic(l.ctx, addr, down))
+		}
+		if err != nil {
+			return nil, "", "", err
+		}
+	}
+	s, err = l.linkspan(strings.NewReplacer("$UP", up, "$DOWN", down).Replace(config))
+	return s, up, down, err
+}
+
+// listeners starts Linkspan with a plain and a secure listener, and returns the address of one and how to reach it.
+func (l *lab) listeners(secure bool) (*server, string, *tls.Config, error) {
+	certs, err := harness.NewCerts(filepath.Join(l.dir, "certs"))
+	if err != nil {
+		return nil, "", nil, err
+	}
+	s, err := l.linkspan(strings.NewReplacer("$CERT", certs.ServerCert, "$KEY", certs.ServerKey).Replace(idleConfig))
+	if err != nil || !secure {
+		return s, s.mqtt, nil, err
+	}
+	conf, err := certs.ClientTLS()
+	if err != nil {
+		s.Kill()
+		return nil, "", nil, err
+	}
+	return s, s.secure, conf, nil
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkspan/linkspan/mqtt/packet"
+)
+
+// A load is what devices publish, QoS 1, each to a topic of its own.
+type load struct {
+	devices int
+	window  int // messages in flight per device
+	payload int // bytes, at least 8: each carries the time of its sending
+	rate    int // messages a second from all devices; 0: as fast as acks come
+	length  time.Duration
+}
+
+// published is what became of a load.
+type published struct {
+	acked   int
+	elapsed time.Duration
+	acks    latencies // from PUBLISH to PUBACK
+}
+
+// publish connects the devices, calls began, and publishes for the length of the load and until all is acked.
+func (l load) publish(addr string, began func()) (published, error) {
+	publishers := make([]*publisher, l.devices)
+	for i := range publishers {
+		d, err := connect(addr, fmt.Sprintf("bench-%d", i), nil)
+		if err != nil {
+			return published{}, err
+		}
+		defer d.close()
+		publishers[i] = newPublisher(d, i, l)
+	}
+	began()
+	start := time.Now()
+	var stop atomic.Bool
+	timer := time.AfterFunc(l.length, func() { stop.Store(true) })
+	defer timer.Stop()
+
+	errs := make([]error, l.devices)
+	var wg sync.WaitGroup
+	for i, p := range publishers {
+		wg.Go(func() {
+			if l.rate > 0 {
+				errs[i] = p.collect(&stop)
+			} else {
+				errs[i] = p.flood(&stop)
+			}
+		})
+	}
+	if l.rate > 0 {
+		errs = append(errs, l.pace(publishers, start, &stop))
+	}
+	wg.Wait()
+	r := published{elapsed: time.Since(start)}
+	for _, p := range publishers {
+		r.acked += p.acked
+		r.acks = append(r.acks, p.latencies...)
+	}
+	return r, errors.Join(errs...)
+}
+
+// A publisher is a device with its messages laid out in a ring of one per packet identifier.
+type publisher struct {
+	*device
+	ring       []byte
+	size, body int // of one message, and where in it the payload begins
+	window     int
+	sent       atomic.Int64
+	acked      int
+	latencies  latencies
+	cond       *sync.Cond // paced: acks make room
+	inFlight   int
+}
+
+func newPublisher(d *device, i int, l load) *publisher {
+	one, id, body := publication(fmt.Sprintf("bench/%d", i), max(l.payload, 8))
+	p := &publisher{device: d, size: len(one), body: body, window: l.window, cond: sync.NewCond(new(sync.Mutex))}
+	for n := range l.window {
+		binary.BigEndian.PutUint16(one[id:], uint16(n+1))
+		p.ring = append(p.ring, one...)
+	}
+	return p
+}
+
+// write sends the next n messages in one write, two where the ring ends.
+func (p *publisher) write(n int) error {
+	now := time.Now()
+	for n > 0 {
+		at := int(p.sent.Load()) % p.window
+		run := min(n, p.window-at)
+		for i := range run {
+			stamp(p.ring[(at+i)*p.size+p.body:], now)
+		}
+		p.sent.Add(int64(run))
+		if _, err := p.conn.Write(p.ring[at*p.size : (at+run)*p.size]); err != nil {
+			return err
+		}
+		n -= run
+	}
+	return nil
+}
+
+// flood keeps the window full until told to stop, and then waits for the acks that are missing.
+func (p *publisher) flood(stop *atomic.Bool) error {
+	for {
+		if room := p.window - (int(p.sent.Load()) - p.acked); room > 0 && !stop.Load() {
+			if err := p.write(room); err != nil {
+				return err
+			}
+		}
+		if p.acked == int(p.sent.Load()) {
+			return nil
+		}
+		if err := p.takeAcks(); err != nil {
+			return err
+		}
+	}
+}
+
+// takeAcks reads what acks there are, at least one.
+func (p *publisher) takeAcks() error {
+	if err := p.fill(); err != nil {
+		return err
+	}
+	now := time.Now()
+	for {
+		r, n, _, err := packet.Cut(p.in, 0)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return nil
+		}
+		p.in = p.in[n:]
+		if r.Type() != packet.PUBACK {
+			return fmt.Errorf("got %s instead of PUBACK", r.Type())
+		}
+		slot := int(binary.BigEndian.Uint16(r.Body)) - 1
+		if want := p.acked % p.window; slot != want {
+			return fmt.Errorf("PUBACK %d out of order, want %d", slot+1, want+1)
+		}
+		if p.acked%8 == 0 { // a sample is enough, and costs less
+			p.latencies = append(p.latencies, now.Sub(stamped(p.ring[slot*p.size+p.body:])))
+		}
+		p.acked++
+	}
+}
+
+// pace sends the messages of all devices in turn, at the load's rate.
+func (l load) pace(publishers []*publisher, start time.Time, stop *atomic.Bool) error {
+	defer func() {
+		for _, p := range publishers { // a device without acks to wait for must see that it is over
+			_ = p.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		}
+	}()
+	sent := 0
+	for !stop.Load() {
+		for due := int(time.Since(start).Seconds() * float64(l.rate)); sent < due; sent++ {
+			p := publishers[sent%len(publishers)]
+			p.cond.L.Lock()
+			for p.inFlight >= p.window {
+				p.cond.Wait()
+			}
+			p.inFlight++
+			p.cond.L.Unlock()
+			if err := p.write(1); err != nil {
+				return err
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
+
+// collect reads the acks of a paced device until it is over and all are there.
+func (p *publisher) collect(stop *atomic.Bool) error {
+	for {
+		before := p.acked
+		if stop.Load() && p.acked == int(p.sent.Load()) {
+			return nil
+		}
+		if err := p.takeAcks(); err != nil {
+			return err
+		}
+		p.cond.L.Lock()
+		p.inFlight -= p.acked - before
+		p.cond.L.Unlock()
+		p.cond.Signal()
+	}
+}
