@@ -24,23 +24,27 @@ type Config struct {
 	// Pprof adds Go's profiles under /debug/pprof/. They show what the program does and contain parts of its memory.
 	// Default false.
 	Pprof bool `yaml:"pprof"`
+	// StallTimeout is how long Kafka may leave messages that wait for it unacknowledged before /readyz says that the bridge
+	// is not ready. Default 30s.
+	StallTimeout time.Duration `yaml:"stall_timeout"`
 }
 
 // Off is the value of Config.Listen for no HTTP at all.
 const Off = "off"
 
 // DefaultConfig returns the configuration of a bridge that was not told otherwise.
-func DefaultConfig() Config { return Config{Listen: "127.0.0.1:9644"} }
+func DefaultConfig() Config { return Config{Listen: "127.0.0.1:9644", StallTimeout: 30 * time.Second} }
 
 // Validate reports what is wrong with c.
-func (c Config) Validate() error {
-	if c.Listen == Off {
-		return nil
+func (c *Config) Validate() error {
+	var errs []error
+	if _, port, err := net.SplitHostPort(c.Listen); c.Listen != Off && (err != nil || port == "") {
+		errs = append(errs, fmt.Errorf("listen: %q is not host:port, as in 127.0.0.1:9644 or :9644; \"off\" for none", c.Listen))
 	}
-	if _, port, err := net.SplitHostPort(c.Listen); err != nil || port == "" {
-		return fmt.Errorf("listen: %q is not host:port, as in 127.0.0.1:9644 or :9644; \"off\" for none", c.Listen)
+	if c.StallTimeout <= 0 {
+		errs = append(errs, fmt.Errorf("stall_timeout: must be positive, is %v", c.StallTimeout))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // A Server answers operators.

@@ -125,11 +125,14 @@ func TestPortInUseNamesTheKey(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for listen, ok := range map[string]bool{"127.0.0.1:9644": true, ":9644": true, "off": true, "[::1]:0": true, "": false, "9644": false, "localhost": false, "localhost:": false} {
-		if err := (Config{Listen: listen}).Validate(); (err == nil) != ok {
+		c := DefaultConfig()
+		c.Listen = listen
+		if err := c.Validate(); (err == nil) != ok {
 			t.Errorf("%q: %v", listen, err)
 		}
 	}
-	if err := DefaultConfig().Validate(); err != nil {
-		t.Error(err)
+	c := Config{Listen: "x"}
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "listen: ") || !strings.Contains(err.Error(), "stall_timeout: ") {
+		t.Errorf("not both problems: %v", err)
 	}
 }
