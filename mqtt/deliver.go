@@ -1,0 +1,101 @@
+package mqtt
+
+import (
+	"sync"
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/packet"
+	"github.com/linkspan/linkspan/session"
+)
+
+// A device is a connection as its session sees it.
+type device conn
+
+var _ session.Conn = (*device)(nil)
+
+var publishes = sync.Pool{New: func() any { return new(packet.Publish) }}
+
+// Deliver encodes a message for the wire.
+func (d *device) Deliver(m *session.Delivery) session.Outcome {
+	c := (*conn)(d)
+	p := publishes.Get().(*packet.Publish)
+	defer publishes.Put(p)
+	c.encode(p, m)
+
+	o := &c.out
+	o.mu.Lock()
+	if o.shut {
+		o.mu.Unlock()
+		return session.Full
+	}
+	fresh := o.alias(p, c.aliasMaximum)
+	size := p.Size(c.version)
+	switch waiting := o.size(); {
+	case c.largest > 0 && size > c.largest, size > packet.MaxSize: // [MQTT-3.1.2-24]
+		o.mu.Unlock()
+		c.l.stats.TooLarge.Add(1)
+		return session.TooLarge
+	case waiting > 0 && waiting+size > c.l.cfg.MaxOutgoing:
+		o.starved = true
+		o.mu.Unlock()
+		return session.Full
+	}
+	if fresh {
+		o.learned(p)
+	}
+	if o.plain == nil {
+		o.plain = newBuffer()
+	}
+	o.plain.b = p.Append(o.plain.b, c.version)
+	c.added(1)
+	c.l.stats.Delivered[m.QoS].Add(1)
+	return session.Sent
+}
+
+// Disconnect ends the connection with that reason.
+func (d *device) Disconnect(why session.Reason) {
+	(*conn)(d).stop(&ending{reason: packet.Reason(why)})
+}
+
+// encode makes a PUBLISH of a delivery. It borrows from it.
+func (c *conn) encode(p *packet.Publish, d *session.Delivery) {
+	m := d.Message
+	p.Properties.Reset()
+	p.Topic, p.Payload, p.PacketID, p.QoS, p.Dup, p.Retain = m.Topic, m.Payload, d.PacketID, d.QoS, false, d.Retain
+	if c.version < packet.V5 {
+		return
+	}
+	a := &p.Properties
+	if m.PayloadFormat != linkspan.PayloadFormatAbsent {
+		a.PayloadFormat = byte(m.PayloadFormat - linkspan.PayloadBytes)
+		a.Set(packet.PayloadFormat)
+	}
+	if !m.Expires.IsZero() { // [MQTT-3.3.2-6]
+		a.MessageExpiry = seconds(time.Until(m.Expires))
+		a.Set(packet.MessageExpiry)
+	}
+	if m.ContentType != "" {
+		a.ContentType = m.ContentType
+		a.Set(packet.ContentType)
+	}
+	if m.ResponseTopic != "" {
+		a.ResponseTopic = m.ResponseTopic
+		a.Set(packet.ResponseTopic)
+	}
+	if m.CorrelationData != nil {
+		a.CorrelationData = m.CorrelationData
+		a.Set(packet.CorrelationData)
+	}
+	for _, u := range m.UserProperties {
+		a.AddUserProperty(u.Key, u.Value)
+	}
+	for _, id := range d.SubscriptionIDs { // [MQTT-3.3.4-3]
+		a.AddSubscriptionID(id)
+	}
+}
+
+// seconds rounds up, so that a message that is not expired is not said to be.
+func seconds(d time.Duration) uint32 {
+	return uint32(min(max(0, (d+time.Second-1)/time.Second), 1<<32-1))
+}

@@ -1,0 +1,252 @@
+package mqtt
+
+import (
+	"errors"
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/packet"
+)
+
+// A receipt is what the device gets when the sink has taken, or refused, its QoS 1 or 2 message.
+type receipt struct {
+	id  uint16
+	qos linkspan.QoS
+}
+
+// Outcomes of a QoS 2 message that was sent again. It passes through the window all the same, so that answers keep the
+// order of the questions [MQTT-4.6.0-3].
+var (
+	errRepeated = errors.New("answered before: answer again")
+	errAwaited  = errors.New("not answered yet: the first one will be")
+)
+
+// published hands a message on. done is false if it has to wait for room (P6).
+func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
+	if !c.l.room() {
+		c.l.pressure.wait(c)
+		return false, nil
+	}
+	p := &w.publish
+	if err := p.Decode(c.version, raw); err != nil {
+		return true, err
+	}
+	topic := p.Topic
+	if c.version == packet.V5 {
+		if p.Properties.Has(packet.SubscriptionID) { // [MQTT-3.3.4-6]
+			return true, &ending{reason: packet.ProtocolError, text: "subscription identifier from a client"}
+		}
+		if p.Properties.Has(packet.TopicAlias) {
+			if topic, err = c.aliases.resolve(p, c.l.cfg.TopicAliasMaximum); err != nil {
+				return true, err
+			}
+		}
+	}
+	settle := c.l.settleQoS0
+	if p.QoS > 0 {
+		var first bool
+		settle, first, err = c.receipt(p)
+		if err != nil || settle == nil {
+			return err != nil, err
+		}
+		if !first {
+			return true, nil
+		}
+	}
+	c.l.stats.InFlight.Add(1)
+	c.l.stats.Received[p.QoS].Add(1)
+	c.l.to.Send(c.l.sending, c.message(w, topic), settle)
+	return true, nil
+}
+
+// message makes a message of the PUBLISH in w. It borrows the read buffer.
+func (c *conn) message(w *work, topic string) *linkspan.Message {
+	p, m := &w.publish, &w.message
+	m.Reset()
+	m.Topic, m.Payload, m.QoS, m.Retain = topic, p.Payload, p.QoS, p.Retain
+	m.Endpoint, m.Client, m.Username, m.Received = c.l.cfg.Name, c.client, c.username, w.now
+	if c.version == packet.V5 {
+		setProperties(m, &p.Properties)
+		if p.Properties.Has(packet.MessageExpiry) {
+			m.Expires = w.now.Add(time.Duration(p.Properties.MessageExpiry) * time.Second)
+		}
+	}
+	return m
+}
+
+// setProperties copies what goes along with a message from end to end, borrowed [MQTT-3.3.2-4], [MQTT-3.3.2-15],
+// [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20].
+func setProperties(m *linkspan.Message, p *packet.Properties) {
+	if p.Has(packet.PayloadFormat) {
+		m.PayloadFormat = linkspan.PayloadFormat(p.PayloadFormat) + linkspan.PayloadBytes
+	}
+	m.ContentType, m.ResponseTopic = p.ContentType, p.ResponseTopic
+	if p.Has(packet.CorrelationData) {
+		m.CorrelationData = p.CorrelationData
+	}
+	if p.Has(packet.UserProperty) {
+		for k, v := range p.UserProperties() {
+			m.UserProperties = append(m.UserProperties, linkspan.Property{Key: k, Value: v})
+		}
+	}
+}
+
+// receipt opens the window for a QoS 1 or 2 message. settle is nil if it is full; first is false for a QoS 2 message
+// that the sink has, or is about to have [MQTT-4.3.3-10].
+func (c *conn) receipt(p *packet.Publish) (settle func(error), first bool, err error) {
+	if c.version == packet.V5 && c.inFlight.Load()+c.unsolved.Load() >= int32(c.l.cfg.ReceiveMaximum) { // [MQTT-3.3.4-9]
+		return nil, false, &ending{reason: packet.ReceiveMaximumExceeded}
+	}
+	r := receipt{p.PacketID, p.QoS}
+	settle, ok := c.window.Open(r)
+	if !ok {
+		c.blocked.Store(true) // then look again: it may have settled before it could see that
+		if settle, ok = c.window.Open(r); !ok {
+			return nil, false, nil
+		}
+	}
+	c.inFlight.Add(1)
+	if p.QoS < 2 {
+		return settle, true, nil
+	}
+	first = c.session.Receive(p.PacketID)
+	outcome := errRepeated
+	c.out.mu.Lock()
+	if first {
+		if c.taking == nil {
+			c.taking = map[uint16]struct{}{}
+		}
+		c.taking[p.PacketID] = struct{}{}
+	} else if _, ok := c.taking[p.PacketID]; ok {
+		outcome = errAwaited
+	}
+	c.out.mu.Unlock()
+	if !first {
+		c.l.stats.Repeated.Add(1)
+		settle(outcome)
+	}
+	return settle, first, nil
+}
+
+// settled answers a QoS 1 or 2 message: in the order in which they came [MQTT-4.6.0-2], and positively only when the sink
+// answers for it (P1). Any goroutine, with the window locked.
+func (c *conn) settled(r receipt, err error) {
+	var ack packet.Ack
+	ack.Type, ack.PacketID = packet.PUBACK, r.id // [MQTT-4.3.2-2]
+	if r.qos == 2 {
+		ack.Type = packet.PUBREC // [MQTT-4.3.3-8]
+	}
+	repeat := err == errRepeated || err == errAwaited
+	var end *ending
+	if err != nil && !repeat {
+		end = c.refused(r, err, &ack)
+	}
+	o := &c.out
+	o.mu.Lock()
+	left := c.inFlight.Add(-1)
+	if r.qos == 2 && !repeat {
+		delete(c.taking, r.id)
+		if ack.Reason < packet.UnspecifiedError {
+			c.unsolved.Add(1)
+		}
+	}
+	switch {
+	case end != nil:
+		o.shut = true // no ack may overtake the one that is missing
+		o.mu.Unlock()
+		c.stopLocked(end)
+	case o.shut || err == errAwaited:
+		o.mu.Unlock()
+	default:
+		if o.plain == nil {
+			o.plain = newBuffer()
+		}
+		o.plain.b = c.appendAck(o.plain.b, &ack)
+		c.added(1)
+	}
+	if err == nil {
+		c.l.stats.Acked[r.qos].Add(1)
+	}
+	if !repeat {
+		c.l.oneSettled()
+	}
+	if c.blocked.Load() && left <= int32(c.l.cfg.ReceiveMaximum)*3/4 && c.blocked.Swap(false) || left == 0 && c.l.draining.Load() {
+		c.wake()
+	}
+}
+
+// refused is for a message that the sink did not take. It fills the ack that tells the device so, or returns the end of
+// the connection where there is no such ack: MQTT 3 has no word for no, and what is worth another try is the
+// device's to try again.
+func (c *conn) refused(r receipt, err error, ack *packet.Ack) *ending {
+	if !linkspan.IsPermanent(err) {
+		c.l.stats.Abandoned.Add(1)
+		if errors.Is(err, linkspan.ErrClosed) {
+			return endStopping
+		}
+		return &ending{reason: packet.ServerUnavailable, text: "the message could not be stored"}
+	}
+	reason, text := refusal(err)
+	c.l.stats.rejected(reason)
+	if c.version < packet.V5 {
+		return &ending{reason: reason, text: text}
+	}
+	ack.Reason = reason
+	if text != "" && c.problemInfo {
+		ack.Properties.ReasonString = text
+		ack.Properties.Set(packet.ReasonString)
+	}
+	if r.qos == 2 {
+		c.session.Forget(r.id)
+	}
+	return nil
+}
+
+// appendAck adds an ack, without its words if the device takes no packets as long as that [MQTT-3.4.2-2].
+func (c *conn) appendAck(b []byte, ack *packet.Ack) []byte {
+	whole := ack.Append(b, c.version)
+	if c.largest > 0 && len(whole)-len(b) > c.largest {
+		ack.Properties.Reset()
+		whole = ack.Append(b, c.version)
+	}
+	return whole
+}
+
+// acknowledged takes the device's side of QoS 1 and 2, in both directions.
+func (c *conn) acknowledged(w *work, raw packet.Raw) error {
+	a := &w.ack
+	if err := a.Decode(c.version, raw); err != nil {
+		return err
+	}
+	answer := packet.Type(0)
+	known := true
+	switch a.Type {
+	case packet.PUBACK:
+		c.session.PubAck(a.PacketID)
+	case packet.PUBREC:
+		failed := a.Reason >= packet.UnspecifiedError
+		known = c.session.PubRec(a.PacketID, failed)
+		if !failed {
+			answer = packet.PUBREL // [MQTT-4.3.3-4]
+		}
+	case packet.PUBCOMP:
+		c.session.PubComp(a.PacketID)
+	case packet.PUBREL:
+		if known = c.session.Release(a.PacketID); known {
+			c.unsolved.Add(-1)
+		}
+		answer = packet.PUBCOMP // [MQTT-4.3.3-11]
+	}
+	if answer == 0 {
+		return nil
+	}
+	reply := packet.Ack{Type: answer, PacketID: a.PacketID}
+	if !known {
+		reply.Reason = packet.PacketIdentifierNotFound
+	}
+	if b := c.out.open(); b != nil {
+		b.b = reply.Append(b.b, c.version)
+		c.added(1)
+	}
+	return nil
+}

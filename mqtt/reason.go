@@ -1,0 +1,74 @@
+package mqtt
+
+import (
+	"errors"
+
+	"github.com/gobwas/ws"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/packet"
+)
+
+// refusals says how PUBACK and PUBREC name a permanent error. The first that matches counts.
+var refusals = [...]struct {
+	err    error
+	reason packet.Reason
+	text   string // Reason String
+}{
+	{linkspan.ErrNoRoute, packet.TopicNameInvalid, "no route takes this topic"},
+	{linkspan.ErrInvalidTopic, packet.TopicNameInvalid, "the topic has no legal name in Kafka"},
+	{linkspan.ErrTooManyTopics, packet.QuotaExceeded, "the route has as many Kafka topics as it may"},
+	{linkspan.ErrTooLarge, packet.QuotaExceeded, "the message is larger than Kafka takes"},
+	{linkspan.ErrNotAuthorized, packet.NotAuthorized, "not allowed to write there"},
+}
+
+// refusal returns what to tell a device of a message that err, a permanent one, makes undeliverable.
+func refusal(err error) (reason packet.Reason, text string) {
+	for i := range refusals {
+		if errors.Is(err, refusals[i].err) {
+			return refusals[i].reason, refusals[i].text
+		}
+	}
+	return packet.UnspecifiedError, ""
+}
+
+// An ending is why a connection ends. It is an error so that what reads and decodes can return it.
+type ending struct {
+	reason packet.Reason
+	text   string // for the log, and the Reason String where there is one
+	// quiet: the peer is gone, or said goodbye itself. It is told nothing.
+	quiet bool
+	// noWill: the device said that its will is not to be published [MQTT-3.1.2-10].
+	noWill bool
+	// closeCode is for a WebSocket; 0: normal.
+	closeCode ws.StatusCode
+}
+
+func (e *ending) Error() string {
+	if e.text == "" {
+		return e.reason.String()
+	}
+	return e.reason.String() + ": " + e.text
+}
+
+// Endings that need no more words.
+var (
+	endGone      = &ending{reason: packet.UnspecifiedError, text: "connection lost", quiet: true}
+	endSilent    = &ending{reason: packet.KeepAliveTimeout}
+	endStopping  = &ending{reason: packet.ServerShuttingDown}
+	endNoConnect = &ending{reason: packet.KeepAliveTimeout, text: "no CONNECT in time", quiet: true}
+	endNotRead   = &ending{reason: packet.UnspecifiedError, text: "the device reads nothing", quiet: true}
+)
+
+// why turns any error of reading, decoding or handling into an ending.
+func why(err error) *ending {
+	var e *ending
+	var p *packet.Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.As(err, &p):
+		return &ending{reason: p.Reason, text: p.Text + " [" + p.Rule + "]"}
+	}
+	return endGone
+}

@@ -1,0 +1,47 @@
+package mqtt
+
+import (
+	"sync/atomic"
+
+	"github.com/linkspan/linkspan/mqtt/packet"
+)
+
+// Stats counts what a listener did since it was made. All of it may be read at any time.
+type Stats struct {
+	// Connections.
+
+	Open     atomic.Int64  // TCP connections open now
+	Accepted atomic.Uint64 // TCP connections since the start
+	Sessions atomic.Int64  // devices connected now: CONNACK sent with success
+	Turned   atomic.Uint64 // connections closed at once for max_connections
+	Failed   atomic.Uint64 // connections that ended in the TLS or WebSocket handshake, or before their CONNECT
+	// Refused counts CONNACKs, and Ended DISCONNECTs that the listener sent, or would have sent to an MQTT 5 device, by reason
+	// code. Ended[0] counts devices that said DISCONNECT, Gone those whose connection just ended.
+	Refused [256]atomic.Uint64
+	Ended   [256]atomic.Uint64
+	Gone    atomic.Uint64
+
+	// Bytes of MQTT, without TLS and WebSocket framing, and packets.
+
+	BytesIn, BytesOut     atomic.Uint64
+	PacketsIn, PacketsOut atomic.Uint64
+
+	// Uplink, by QoS.
+
+	Received  [3]atomic.Uint64   // messages handed to the sink
+	Acked     [3]atomic.Uint64   // those of which it took custody
+	Rejected  [256]atomic.Uint64 // those refused to the device for good, by reason code; QoS 0 as well, which is not told
+	Abandoned atomic.Uint64      // messages read and given up before the sink had them or with an error worth a retry; not acknowledged
+	Repeated  atomic.Uint64      // QoS 2 messages sent again by the device, and not handed on again
+	InFlight  atomic.Int64       // handed to the sink and not settled
+	Backlog   atomic.Int64       // bytes held back while the sink has no room
+
+	// Downlink, by QoS.
+
+	Delivered [3]atomic.Uint64 // PUBLISH packets to devices
+	TooLarge  atomic.Uint64    // messages dropped for the device's Maximum Packet Size
+}
+
+func (s *Stats) refused(r packet.Reason)  { s.Refused[r].Add(1) }
+func (s *Stats) ended(r packet.Reason)    { s.Ended[r].Add(1) }
+func (s *Stats) rejected(r packet.Reason) { s.Rejected[r].Add(1) }
