@@ -85,7 +85,7 @@ func (s *Session) fallBehind(m *linkspan.Message) {
 	b.note(m)
 	s.behind = b
 	r.work.Go(func() { s.catchUp(ctx, b) })
-	r.log.Info("session fell behind", "client", s.client, "endpoint", s.endpoint)
+	r.log.Debug("session fell behind", "client", s.client, "endpoint", s.endpoint)
 }
 
 // goLive ends the time behind. The caller holds s.mu.
@@ -132,11 +132,11 @@ func (s *Session) catchUp(ctx context.Context, b *behind) {
 		case linkspan.IsPermanent(err):
 			c.giveUp(err)
 			return
-		case err == nil && c.moved:
+		case err == nil && (c.moved || c.stuck):
 			retry = minRetry
 			continue
 		case err != nil:
-			s.registry.log.Warn("read back from Kafka", "client", s.client, "topic", c.span.topic,
+			s.registry.log.Debug("read back from Kafka", "client", s.client, "topic", c.span.topic,
 				"partition", c.span.partition, "offset", c.from, "error", err)
 		}
 		if !sleep(ctx, retry) {
@@ -155,11 +155,11 @@ type catcher struct {
 
 	// The read under way.
 
-	span     *span
-	from     int64
-	cut      int64 // first record not taken, -1: none
-	moved    bool  // it got on, or knows why not
-	needRoom bool  // it stopped for the queue
+	span  *span
+	from  int64
+	cut   int64 // first record not taken, -1: none
+	moved bool  // it got on
+	stuck bool  // it did not, as the first record does not fit beside what is in the queue
 }
 
 // choose waits until the queue is low, and takes the next span that is not read. It returns false when there is none,
@@ -185,8 +185,7 @@ func (c *catcher) choose(ctx context.Context) bool {
 			c.s.mu.Unlock()
 			return false
 		}
-		// A message that did not fit beside others fits into an empty queue.
-		ready := c.s.low() && (!c.needRoom || c.s.flow == nil || c.s.flow.queue.messages == 0 || c.moved)
+		ready := c.s.low() && (!c.stuck || c.s.flow == nil || c.s.flow.queue.messages == 0)
 		c.s.mu.Unlock()
 		if ready {
 			return true
@@ -208,7 +207,7 @@ func (c *catcher) read(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	c.cut, c.needRoom = -1, false
+	c.cut, c.stuck = -1, false
 	next, err := r.cfg.Replay.Replay(ctx, c.span.topic, c.span.partition, c.from, c.visit)
 	<-r.reading
 	c.s.mu.Lock()
@@ -220,6 +219,7 @@ func (c *catcher) read(ctx context.Context) error {
 		c.span.next = max(c.span.next, next)
 	}
 	c.moved = c.span.next > c.from
+	c.stuck = c.stuck && !c.moved
 	return err
 }
 
@@ -240,7 +240,7 @@ func (c *catcher) visit(m *linkspan.Message) {
 		if m.Expired(time.Now()) {
 			r.stats.DroppedExpired.Add(1)
 		} else if !s.take(&shared{Message: m}, &t, c.match.idsOf(&t), 2) {
-			c.cut, c.needRoom = offset, true
+			c.cut, c.stuck = offset, true
 			return
 		} else {
 			r.stats.Replayed.Add(1)

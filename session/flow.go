@@ -195,10 +195,19 @@ func (s *Session) pump() {
 	for f.queue.len() > 0 {
 		e := f.queue.head()
 		if e.walk != nil {
-			if !s.advance(f, e.walk) {
+			outcome := s.advance(f, e.walk)
+			if outcome == walkFull {
 				break
 			}
-			f.queue.pop(0)
+			if outcome == walkDone {
+				f.queue.pop(0)
+				continue
+			}
+			s.mu.Unlock() // a walk may be long: Send may want to queue something
+			s.mu.Lock()
+			if s.flow != f {
+				return
+			}
 			continue
 		}
 		if e.m.Expired(time.Now()) {
@@ -237,51 +246,4 @@ func notify(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
-}
-
-// A walk delivers the retained messages of one new subscription. It waits in the queue as one entry.
-type walk struct {
-	sub    *subscription
-	filter string
-	after  string // topic delivered last
-	round  uint64 // what was set later has come the live way
-}
-
-// walkRetained queues walks, and delivers as far as there is room.
-func (s *Session) walkRetained(walks []*walk) {
-	for _, w := range walks {
-		if s.registry.retained.next(w.filter, "", w.round) == nil {
-			continue
-		}
-		f := s.open()
-		if same := f.queue.walkOf(w.sub); same != nil {
-			*same = *w // asked for again: from the beginning, and no second entry
-			continue
-		}
-		f.queue.push(entry{walk: w}, 0)
-	}
-	s.pump()
-}
-
-// advance delivers the rest of w. It returns false if there was no room for all.
-func (s *Session) advance(f *flow, w *walk) bool {
-	for w.sub.node != nil {
-		m := s.registry.retained.next(w.filter, w.after, w.round)
-		if m == nil {
-			return true
-		}
-		var ids []uint32
-		if w.sub.id != 0 {
-			ids = append(ids, w.sub.id)
-		}
-		switch {
-		case !w.sub.takes(m):
-		case m.Expired(time.Now()):
-			s.registry.stats.DroppedExpired.Add(1)
-		case s.deliver(f, m, min(m.QoS, w.sub.qos), true, ids) == Full: // [MQTT-3.3.1-8]
-			return false
-		}
-		w.after = m.Topic
-	}
-	return true
 }

@@ -13,12 +13,14 @@ import (
 // A Registry knows the sessions of all connected devices, and is the sink of the downlink. All methods are safe from
 // any goroutine.
 type Registry struct {
-	cfg   Config
-	log   *slog.Logger
-	stats Stats
-	flows sync.Pool // of *flow
+	cfg     Config
+	log     *slog.Logger
+	stats   Stats
+	started time.Time
+	flows   sync.Pool // of *flow
 
-	// ctx ends when Close gives up waiting; work is every goroutine of the registry.
+	// ctx ends when Close gives up waiting. work counts the sessions, and the goroutines that they start: each starts
+	// while its session counts, so that Close can wait for both.
 	ctx     context.Context
 	stop    context.CancelFunc
 	work    sync.WaitGroup
@@ -49,6 +51,7 @@ func NewRegistry(cfg Config, log *slog.Logger) *Registry {
 	r := &Registry{
 		cfg:     cfg,
 		log:     log,
+		started: time.Now(),
 		flows:   sync.Pool{New: func() any { return newFlow() }},
 		reading: make(chan struct{}, maxReading),
 		clients: make(map[string]*Session),
@@ -95,6 +98,7 @@ func (r *Registry) Connect(req ConnectRequest) *Session {
 	if !closed {
 		r.clients[s.client] = s
 		r.stats.Sessions.Add(1)
+		r.work.Add(1)
 	}
 	r.mu.Unlock()
 	if closed {
@@ -111,6 +115,7 @@ func (r *Registry) Connect(req ConnectRequest) *Session {
 
 // forget takes s out of the clients, unless a later session has its place already (KAL-A8).
 func (r *Registry) forget(s *Session) {
+	defer r.work.Done()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stats.Sessions.Add(-1)

@@ -73,9 +73,10 @@ func (r *retained) set(m *shared, round uint64, now time.Time) (refused bool) {
 	return refused
 }
 
-// next returns the first retained message after the topic after, in level order, that filter matches and that was set
-// up to and including round. after is "" at the beginning.
-func (r *retained) next(filter, after string, round uint64) *linkspan.Message {
+// next goes on behind the topic after, in level order, to the next message that filter matches and that was set up to
+// and including round. It returns the topic that it came to, and the message unless it has only searched for long. more
+// is false at the end. after is "" at the beginning.
+func (r *retained) next(filter, after string, round uint64) (m *linkspan.Message, topic string, more bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var room [256]byte
@@ -84,28 +85,32 @@ func (r *retained) next(filter, after string, round uint64) *linkspan.Message {
 	if found {
 		i++
 	}
-	for {
+	for range maxHops {
 		if c < len(r.chunks) && i == len(r.chunks[c]) {
 			c, i = c+1, 0
 		}
 		if c >= len(r.chunks) {
-			return nil
+			return nil, "", false
 		}
 		k := r.chunks[c][i]
-		matches, more := false, false
-		matches, more, hop = leap(filter, k.topic, hop[:0])
+		topic = k.topic
+		var matches bool
+		matches, more, hop = leap(filter, topic, hop[:0])
 		switch {
 		case matches && k.round <= round:
-			return k.m
+			return k.m, topic, true
 		case matches:
 			i++
 		case !more:
-			return nil
+			return nil, "", false
 		default:
 			c, i, _ = seek(r, hop)
 		}
 	}
+	return nil, topic, true
 }
+
+const maxHops = 256 // of one next, which holds up those who retain
 
 // leap reports whether filter matches topic. If not, it reports whether a later topic in level order can match, and
 // appends to hop where to look for it: everything before that cannot.

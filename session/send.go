@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/linkspan/linkspan"
@@ -48,11 +47,12 @@ func (r *Registry) dispatch(ctx context.Context, m *shared) {
 	r.tree.mu.RUnlock()
 	if m.Expired(now) {
 		r.stats.DroppedExpired.Add(int64(len(targets)))
-		return
+		targets = nil
 	}
 	for i := range targets {
 		r.offer(ctx, &targets[i], m)
 	}
+	r.match.reset() // sessions that end are not kept
 }
 
 // offer hands m to one session.
@@ -79,7 +79,7 @@ func (r *Registry) offer(ctx context.Context, t *target, m *shared) {
 
 // hold waits until s, which is locked, has room or has ended. It returns false when the budget is used up.
 func (r *Registry) hold(ctx context.Context, s *Session) bool {
-	start := time.Now()
+	start := time.Since(r.started)
 	limit := min(s.holds.left(start), patience+r.stalls.left(start))
 	if limit <= 0 {
 		return false
@@ -105,9 +105,9 @@ func (r *Registry) hold(ctx context.Context, s *Session) bool {
 	r.timer.Stop()
 	s.mu.Lock()
 	s.awaited = false
-	end := time.Now()
-	s.holds.spend(end, end.Sub(start))
-	r.stalls.spend(end, end.Sub(start)-patience)
+	end := time.Since(r.started)
+	s.holds.spend(end, end-start)
+	r.stalls.spend(end, end-start-patience)
 	return woken
 }
 
@@ -115,8 +115,8 @@ func (r *Registry) hold(ctx context.Context, s *Session) bool {
 // one. All together have another, of which only the part of a wait beyond patience is taken: devices that keep up but
 // for moments may pace the live path all the time, devices that are stuck may not.
 //
-// Its value is when it will be whole again, in nanoseconds since 1970.
-type budget int64
+// Its value is when it will be whole again; times are counted from the start of the registry.
+type budget time.Duration
 
 const (
 	holdBurst = 50 * time.Millisecond
@@ -125,13 +125,13 @@ const (
 )
 
 // left returns how long a hold may be now.
-func (b budget) left(now time.Time) time.Duration {
-	return holdBurst - max(0, time.Duration(int64(b)-now.UnixNano()))/holdShare
+func (b budget) left(now time.Duration) time.Duration {
+	return holdBurst - max(0, time.Duration(b)-now)/holdShare
 }
 
 // spend takes d off, if it is positive.
-func (b *budget) spend(now time.Time, d time.Duration) {
-	*b = budget(max(int64(*b), now.UnixNano()) + max(0, int64(d))*holdShare)
+func (b *budget) spend(now, d time.Duration) {
+	*b = budget(max(time.Duration(*b), now) + holdShare*max(0, d))
 }
 
 // shared is a borrowed message and, once somebody needs to keep it, the one copy that all share who do.
@@ -168,10 +168,9 @@ type idLink struct {
 	prev int // index + 1; 0: none
 }
 
-// all returns the sessions that get m. It is valid until the next call. The caller holds the tree for reading, and
+// all returns the sessions that get m. They are valid until reset. The caller holds the tree for reading, and
 // Registry.sending.
 func (x *match) all(t *tree, m *linkspan.Message, round uint64) []target {
-	x.reset()
 	x.nodes = t.match(m.Topic, x.nodes)
 	for _, n := range x.nodes {
 		for sub := n.subs; sub != nil; sub = sub.next {
@@ -208,7 +207,7 @@ func (x *match) merge(t *target, sub *subscription, m *linkspan.Message) {
 
 // idsOf returns the subscription identifiers of t. They are valid until the next call.
 func (x *match) idsOf(t *target) []uint32 {
-	x.one = slices.Grow(x.one[:0], 0)
+	x.one = x.one[:0]
 	for i := t.ids; i > 0; i = x.ids[i-1].prev {
 		x.one = append(x.one, x.ids[i-1].id)
 	}

@@ -62,7 +62,7 @@ func (s *Session) Subscribe(subs []Subscription, ack func(granted []SubscribeRes
 		return
 	}
 	granted := make([]SubscribeResult, len(subs))
-	var walks []*walk
+	var walks []walk
 	r := s.registry
 	r.tree.mu.Lock()
 	var since map[place]int64
@@ -79,7 +79,7 @@ func (s *Session) Subscribe(subs []Subscription, ack func(granted []SubscribeRes
 			s.behind.since[sub] = since
 		}
 		if subs[i].RetainHandling == 0 || subs[i].RetainHandling == 1 && fresh {
-			walks = append(walks, &walk{sub: sub, filter: strings.Clone(subs[i].Filter), round: r.round})
+			walks = append(walks, walk{sub: sub, filter: subs[i].Filter, round: r.round})
 		}
 	}
 	r.tree.mu.Unlock()
@@ -166,10 +166,10 @@ func (s *Session) endLocked(why Reason, will bool) bool {
 	if why != 0 {
 		s.conn.Disconnect(why)
 	}
-	r.forget(s)
 	if will && s.will != nil {
 		r.publish(s.will)
 	}
 	s.will = nil
+	r.forget(s)
 	return true
 }

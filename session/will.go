@@ -59,8 +59,10 @@ func (r *Registry) publishWills() {
 			return
 		}
 		left := r.sendWills(batch)
-		if len(left) == 0 {
+		if len(left) < len(batch) {
 			retry = minRetry
+		}
+		if len(left) == 0 {
 			continue
 		}
 		r.wills.mu.Lock()

@@ -1,0 +1,190 @@
+package session
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linkspan/linkspan"
+)
+
+func levelOrder(a, b string) int {
+	return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/"))
+}
+
+func retain(r *retained, topic, payload string, round uint64, expires, now time.Time) bool {
+	return r.set(&shared{Message: &linkspan.Message{Topic: topic, Payload: []byte(payload), Retain: true, Expires: expires}}, round, now)
+}
+
+// walkAll returns the topics that a walk finds.
+func walkAll(r *retained, filter string, round uint64) (topics []string) {
+	after := ""
+	for {
+		m, topic, more := r.next(filter, after, round)
+		if !more {
+			return topics
+		}
+		if m != nil {
+			topics = append(topics, m.Topic)
+		}
+		after = topic
+	}
+}
+
+// The store agrees with a map and the rule of matching, whatever is set, replaced, deleted and expires.
+func TestRetainedModel(t *testing.T) {
+	for seed := range uint64(20) {
+		rnd := rand.New(rand.NewPCG(seed, 2))
+		var stats Stats
+		r := retained{maxCount: 1 << 20, maxBytes: 1 << 30, stats: &stats}
+		type value struct {
+			round   uint64
+			expires time.Time
+		}
+		model := make(map[string]value)
+		now := time.Unix(1_000_000, 0)
+		const rounds = 3000
+		for round := uint64(1); round <= rounds; round++ {
+			now = now.Add(time.Second)
+			topic := randomName(rnd, topicWords)
+			if topic == "" || rnd.IntN(2) == 0 {
+				topic += fmt.Sprint("/", rnd.IntN(2000)) // so that there are several chunks
+			}
+			var expires time.Time
+			if rnd.IntN(3) == 0 {
+				expires = now.Add(time.Duration(rnd.IntN(2000)) * time.Second)
+			}
+			payload := "x"
+			if rnd.IntN(5) == 0 {
+				payload = "" // [MQTT-3.3.1-6]
+			}
+			if retain(&r, topic, payload, round, expires, now) {
+				t.Fatalf("seed %d: %q refused", seed, topic)
+			}
+			delete(model, topic)
+			if payload != "" {
+				model[topic] = value{round, expires}
+			}
+			for topic, v := range model {
+				if !v.expires.IsZero() && !now.Before(v.expires) {
+					delete(model, topic)
+				}
+			}
+			if round%100 != 0 && round != rounds {
+				continue
+			}
+			for range 20 {
+				filter := randomName(rnd, filterWords)
+				if rnd.IntN(2) == 0 {
+					filter += fmt.Sprint("/", rnd.IntN(2000))
+				}
+				if !validFilter(filter) {
+					continue
+				}
+				until := round - uint64(rnd.IntN(50))
+				var want []string
+				for topic, v := range model {
+					if v.round <= until && matches(filter, topic) {
+						want = append(want, topic)
+					}
+				}
+				slices.SortFunc(want, levelOrder)
+				if got := walkAll(&r, filter, until); !slices.Equal(got, want) {
+					t.Fatalf("seed %d: %q: got %q, want %q", seed, filter, got, want)
+				}
+			}
+			if n := int64(len(model)); stats.Retained.Load() != n || int64(r.count) != n {
+				t.Fatalf("seed %d: %d retained, want %d", seed, r.count, n)
+			}
+		}
+		for topic := range model {
+			retain(&r, topic, "", rounds+1, time.Time{}, now)
+		}
+		if r.chunks != nil || r.count != 0 || r.bytes != 0 || len(r.expiring) != 0 || stats.RetainedBytes.Load() != 0 {
+			t.Fatalf("seed %d: the empty store holds %d chunks, %d messages, %d bytes, %d expiring", seed, len(r.chunks), r.count, r.bytes, len(r.expiring))
+		}
+	}
+}
+
+// A full store refuses what is new, and does not keep an old value in the place of a new one (P6).
+func TestRetainedBounds(t *testing.T) {
+	var stats Stats
+	var never time.Time
+	now := time.Unix(1000, 0)
+	r := retained{maxCount: 2, maxBytes: 2*overhead + 100, stats: &stats}
+	if retain(&r, "a", "1", 1, never, now) || retain(&r, "b", "1", 2, now.Add(time.Second), now) {
+		t.Fatal("refused with room")
+	}
+	if !retain(&r, "c", "1", 3, never, now) {
+		t.Fatal("a third taken")
+	}
+	if retain(&r, "a", "2", 4, never, now) {
+		t.Fatal("a replacement refused")
+	}
+	if !retain(&r, "a", strings.Repeat("x", 101), 5, never, now) {
+		t.Fatal("more bytes taken than allowed")
+	}
+	if got := walkAll(&r, "#", 9); !slices.Equal(got, []string{"b"}) {
+		t.Fatalf("got %q, want only b: the old value of a is no longer true", got)
+	}
+	now = now.Add(time.Second) // b expires, which makes room
+	if retain(&r, "c", "1", 6, never, now) || retain(&r, "d", "1", 7, never, now) {
+		t.Fatal("refused with room")
+	}
+}
+
+// A walk for a filter that matches nothing does not hold the store for long at a time, and ends.
+func TestRetainedLongSearch(t *testing.T) {
+	var stats Stats
+	r := retained{maxCount: 1 << 20, maxBytes: 1 << 30, stats: &stats}
+	for i := range 3 * maxHops {
+		retain(&r, fmt.Sprintf("%06d/a", i), "x", 1, time.Time{}, time.Time{})
+	}
+	steps, after := 0, ""
+	for {
+		m, topic, more := r.next("+/b", after, 1)
+		if m != nil {
+			t.Fatalf("%q matches +/b", m.Topic)
+		}
+		if !more {
+			break
+		}
+		after = topic
+		steps++
+	}
+	if steps < 2 {
+		t.Fatalf("%d steps", steps)
+	}
+}
+
+func BenchmarkRetained(b *testing.B) {
+	var stats Stats
+	r := retained{maxCount: 1 << 21, maxBytes: 1 << 31, stats: &stats}
+	m := &linkspan.Message{Payload: []byte("21.5")}
+	for i := range 1_000_000 {
+		m.Topic = fmt.Sprintf("plant/%d/device-%d/state", i%1000, i)
+		r.set(&shared{Message: m}, 1, time.Time{})
+	}
+	for _, filter := range []string{"plant/7/device-500007/state", "plant/7/+/state", "#", "plant/+/device-500007/state"} {
+		b.Run(strings.ReplaceAll(filter, "/", "."), func(b *testing.B) {
+			b.ReportAllocs()
+			after := ""
+			for b.Loop() {
+				_, topic, more := r.next(filter, after, 1)
+				if after = topic; !more {
+					after = ""
+				}
+			}
+		})
+	}
+	b.Run("set", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			m.Topic = "plant/7/device-500007/state"
+			r.set(&shared{Message: m}, 1, time.Time{})
+		}
+	})
+}
