@@ -73,9 +73,10 @@ func (c *Connack) Append(dst []byte, v Version) []byte {
 		return append(dst, CONNACK.header(), 2, flags, c.Reason.returnCode())
 	}
 	properties := c.Properties.size()
-	if properties > maxRemaining {
+	remaining := 2 + sized(properties)
+	if remaining > maxRemaining {
 		return dst
 	}
-	dst = append(appendHeader(dst, CONNACK.header(), 2+sized(properties)), flags, byte(c.Reason))
+	dst = append(appendHeader(dst, CONNACK.header(), remaining), flags, byte(c.Reason))
 	return c.Properties.append(dst, properties)
 }

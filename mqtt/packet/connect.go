@@ -44,6 +44,9 @@ const (
 // [UnsupportedProtocolVersion].
 func (c *Connect) Decode(r Raw) error {
 	*c = Connect{}
+	if r.Type() != CONNECT {
+		return protocol("MQTT-3.1.0-1", "not a CONNECT")
+	}
 	b, err := c.decodeVersion(r.Body)
 	if err != nil {
 		return err

@@ -11,9 +11,8 @@ const maxRemaining = 1<<28 - 1
 // Raw is one whole packet, not yet decoded. It borrows the buffer that it was cut from.
 type Raw struct {
 	Header byte   // packet type and flags
+	padded bool   // the remaining length took more bytes than it needs
 	Body   []byte // all after the remaining length
-
-	padded bool // the remaining length took more bytes than it needs
 }
 
 // Type returns the packet's type.
@@ -52,7 +51,7 @@ func Cut(b []byte, max int) (r Raw, n, need int, err error) {
 	if n > len(b) {
 		return Raw{}, 0, n, nil
 	}
-	return Raw{b[0], b[head:n:n], padded(b[1:head])}, n, 0, nil
+	return Raw{b[0], padded(b[1:head]), b[head:n:n]}, n, 0, nil
 }
 
 // check checks the fixed header of a packet of type t, which has no flags of its own. In MQTT 3.1 those that are

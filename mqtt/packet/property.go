@@ -105,11 +105,18 @@ func (p *Properties) Set(ids ...PropertyID) {
 
 // Reset makes all properties absent. It keeps the memory that was used for user properties.
 func (p *Properties) Reset() {
-	switch {
-	case p.set == 0:
-	case p.own:
+	if p.set != 0 {
+		p.clear()
+	}
+}
+
+// clear is not inlined so that the many packets without properties do not pay for its size.
+//
+//go:noinline
+func (p *Properties) clear() {
+	if p.own {
 		*p = Properties{lists: p.lists[:0], own: true}
-	default:
+	} else {
 		*p = Properties{}
 	}
 }
@@ -150,7 +157,7 @@ func (p *Properties) eachUserProperty(yield func(key, value string) bool) {
 	for b := p.lists; len(b) > 0; {
 		id, end := PropertyID(b[0]), encodedSize(b)
 		if id == UserProperty {
-			key := b[3 : 3+binary.BigEndian.Uint16(b[1:])]
+			key := b[3 : 3+int(binary.BigEndian.Uint16(b[1:]))]
 			if !yield(borrow(key), borrow(b[3+len(key)+2:end])) {
 				return
 			}

@@ -253,6 +253,9 @@ func sized(size int64) int64 { return size + varintSize(size) }
 
 // append adds the properties to dst, with their length before them, which is size.
 func (p *Properties) append(dst []byte, size int64) []byte {
+	if size == 0 {
+		return append(dst, 0)
+	}
 	dst = appendVarint(dst, uint32(size))
 	for set := p.set; set != 0; set &= set - 1 {
 		id := PropertyID(bits.TrailingZeros64(set))
