@@ -1,0 +1,45 @@
+# What can be done here; `make` alone lists it. `make test` needs only Go, `make e2e` installs the rest by itself.
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME ?= 30s
+
+.DEFAULT_GOAL := help
+.PHONY: help build check test e2e parts fuzz bench cover
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: ## the static binary: bin/linkspan
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/linkspan ./cmd/linkspan
+
+check: ## formatting and vet, of both modules
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt -w these: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	cd e2e && $(GO) vet ./...
+
+# The race detector needs a C compiler. `go env CGO_ENABLED` says 0 where none is installed.
+test: ## vet, formatting, all tests; with the race detector where a C compiler is there
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt -w these: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	@if [ "$$($(GO) env CGO_ENABLED)" = 1 ]; then set -x; $(GO) test -race -timeout 10m ./...; \
+	else echo 'no C compiler here: tests run without the race detector'; set -x; $(GO) test -timeout 10m ./...; fi
+
+parts: ## install what e2e and bench run against: Kafka, other people's clients
+	./e2e/parts.sh
+
+e2e: parts ## Linkspan between real clients and Apache Kafka, with faults
+	cd e2e && $(GO) vet ./... && $(GO) test -v -count=1 -timeout 20m ./...
+
+fuzz: ## each Fuzz function for FUZZTIME
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+bench: parts ## measure on this machine; writes bench/results
+	$(GO) run ./bench
+
+cover: ## statement coverage of the tests: cover.out
+	$(GO) test -coverprofile cover.out -coverpkg ./... ./...
+	@$(GO) tool cover -func cover.out | tail -n 1

@@ -1,0 +1,50 @@
+package harness
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// Parts says where the things are that parts.sh installs.
+type Parts struct {
+	Kafka  string // folder of jars
+	HiveMQ string // folder of jars
+	Node   string // folder that holds node_modules
+	Python string // an interpreter that knows paho and confluent_kafka
+}
+
+// FindParts returns the installed parts, or everything that is missing.
+func FindParts() (Parts, error) {
+	cache := os.Getenv("LINKSPAN_E2E_CACHE")
+	if cache == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return Parts{}, err
+		}
+		cache = filepath.Join(user, "linkspan-e2e")
+	}
+	parts := Parts{
+		Kafka:  filepath.Join(cache, "kafka"),
+		HiveMQ: filepath.Join(cache, "hivemq"),
+		Node:   filepath.Join(cache, "node"),
+		Python: filepath.Join(cache, "python", "bin", "python"),
+	}
+	var missing []error
+	for _, file := range []string{parts.Kafka, parts.HiveMQ, parts.Node, parts.Python} {
+		if _, err := os.Stat(file); err != nil {
+			missing = append(missing, err)
+		}
+	}
+	for _, command := range []string{"java", "node", "mosquitto_pub", "mosquitto_sub", "kcat"} {
+		if _, err := exec.LookPath(command); err != nil {
+			missing = append(missing, err)
+		}
+	}
+	if len(missing) > 0 {
+		return Parts{}, fmt.Errorf("run `make parts` first: %w", errors.Join(missing...))
+	}
+	return parts, nil
+}

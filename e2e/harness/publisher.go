@@ -1,0 +1,156 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// A Publisher is a device that publishes numbered messages to one topic, many at a time, and repeats over a new connection
+// what was not acknowledged, in order: what a well-made device does.
+type Publisher struct {
+	Addr      func() string // asked before each connection
+	Client    string
+	Topic     string
+	QoS       byte // 1 or 2
+	Count     uint64
+	Window    int           // messages in flight
+	Pace      time.Duration // between messages; 0: as fast as acknowledgements come
+	Size      int           // of the payload; 0: 100 bytes
+	KeepAlive time.Duration // pinged once a second, whatever it is; 0: 60 s
+	Ledger    *Ledger
+
+	acked       atomic.Uint64
+	connections atomic.Int64
+	pongs       atomic.Int64
+}
+
+// Acked returns how many are acknowledged.
+func (p *Publisher) Acked() uint64 { return p.acked.Load() }
+
+// Connections returns how often it was accepted by the other side: 1 as long as its first connection lives.
+func (p *Publisher) Connections() int64 { return p.connections.Load() }
+
+// Pongs returns how many of its pings were answered.
+func (p *Publisher) Pongs() int64 { return p.pongs.Load() }
+
+// Run publishes until all messages are acknowledged, then disconnects. An acknowledgement that breaks the protocol's order
+// is an error [MQTT-4.6.0-2].
+func (p *Publisher) Run(ctx context.Context) error {
+	for {
+		err := p.connection(ctx)
+		if err == nil || ctx.Err() != nil || errors.Is(err, errProtocol) {
+			return err
+		}
+		select { // the other side may be down: no busy loop
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %d of %d acked: %w", p.Client, p.Acked(), p.Count, err)
+		}
+	}
+}
+
+var errProtocol = errors.New("protocol broken")
+
+// connection runs one connection: nil when all is acknowledged.
+func (p *Publisher) connection(ctx context.Context) error {
+	keepAlive := p.KeepAlive
+	if keepAlive == 0 {
+		keepAlive = time.Minute
+	}
+	dial, cancel := context.WithTimeout(ctx, 10*time.Second)
+	w, err := DialWire(dial, p.Addr(), p.Client, keepAlive)
+	cancel()
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	p.connections.Add(1)
+
+	incoming, failed, gone := make(chan Packet, p.Window), make(chan error, 1), make(chan struct{})
+	defer close(gone)
+	go func() {
+		for {
+			packet, err := w.Read()
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case incoming <- packet:
+			case <-gone:
+				return
+			}
+		}
+	}()
+	return p.converse(ctx, w, incoming, failed)
+}
+
+// converse publishes, and reads the answers.
+func (p *Publisher) converse(ctx context.Context, w *Wire, incoming <-chan Packet, failed <-chan error) error {
+	ping := time.NewTicker(time.Second)
+	defer ping.Stop()
+	var pace <-chan time.Time
+	if p.Pace > 0 {
+		ticker := time.NewTicker(p.Pace)
+		defer ticker.Stop()
+		pace = ticker.C
+	}
+	next, credit, releasing := p.Acked()+1, 0, 0
+	for p.Acked() < p.Count || releasing > 0 {
+		for next <= p.Count && next <= p.Acked()+uint64(p.Window) && (pace == nil || credit > 0) {
+			p.Ledger.Sent(p.Client, next)
+			w.Publish(p.Topic, p.QoS, packetID(next), false, Payload(p.Client, next, max(p.Size, 100)))
+			next++
+			credit--
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		select {
+		case packet := <-incoming:
+			if err := p.answer(w, packet, &releasing); err != nil {
+				return err
+			}
+		case <-pace:
+			credit = 1
+		case <-ping.C:
+			w.Ping()
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %d of %d acked: %w", p.Client, p.Acked(), p.Count, ctx.Err())
+		}
+	}
+	w.Disconnect()
+	return w.Flush()
+}
+
+// answer handles one packet. With QoS 2 the other side has custody from its PUBREC on [MQTT-4.3.3].
+func (p *Publisher) answer(w *Wire, packet Packet, releasing *int) error {
+	switch {
+	case packet.Type == typePuback && p.QoS == 1, packet.Type == typePubrec && p.QoS == 2:
+		n := p.Acked() + 1
+		if packet.ID != packetID(n) {
+			return fmt.Errorf("%w: %s: packet %d acked before packet %d", errProtocol, p.Client, packet.ID, packetID(n))
+		}
+		p.Ledger.Acked(p.Client, n)
+		p.acked.Store(n)
+		if p.QoS == 2 {
+			*releasing++
+			w.Ack(typePubrel, packet.ID)
+		}
+	case packet.Type == typePubcomp && p.QoS == 2:
+		*releasing--
+	case packet.Type == typePingresp:
+		p.pongs.Add(1)
+	default:
+		return fmt.Errorf("%w: %s: unexpected packet %+v", errProtocol, p.Client, packet)
+	}
+	return nil
+}
+
+// packetID returns the identifier of message n: 1 to 65535, round and round.
+func packetID(n uint64) uint16 { return uint16((n-1)%65535) + 1 }

@@ -1,0 +1,100 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Client returns a Kafka client for addrs that notices quickly when a broker is back, as a test wants it.
+func Client(addrs []string, opts ...kgo.Opt) (*kgo.Client, error) {
+	return kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(addrs...),
+		kgo.MetadataMinAge(100 * time.Millisecond),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
+	}, opts...)...)
+}
+
+// CreateTopic creates a topic with the cluster's default replication, and waits until each partition has a leader: on
+// Apache Kafka there is none for a moment.
+func CreateTopic(ctx context.Context, addrs []string, topic string, partitions int32) error {
+	client, err := Client(addrs)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	adm := kadm.NewClient(client)
+	if _, err := adm.CreateTopic(ctx, partitions, -1, nil, topic); err != nil {
+		return fmt.Errorf("create topic %s: %w", topic, err)
+	}
+	return Until(ctx, func() error {
+		_, err := endOffsets(ctx, adm, topic)
+		return err
+	})
+}
+
+// endOffsets returns the end of each partition; an error also where a single one has no leader.
+func endOffsets(ctx context.Context, adm *kadm.Client, topics ...string) (kadm.ListedOffsets, error) {
+	ends, err := adm.ListEndOffsets(ctx, topics...)
+	if err != nil {
+		return nil, err
+	}
+	if err := ends.Error(); err != nil {
+		return nil, err
+	}
+	for _, topic := range topics {
+		if len(ends[topic]) == 0 {
+			return nil, fmt.Errorf("topic %s: %w", topic, kerr.UnknownTopicOrPartition)
+		}
+	}
+	return ends, nil
+}
+
+// Read visits every record that topics hold now, each partition in the order of its offsets. Each topic must exist.
+func Read(ctx context.Context, addrs []string, visit func(*kgo.Record), topics ...string) error {
+	client, err := Client(addrs, kgo.ConsumeTopics(topics...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	adm := kadm.NewClient(client)
+	var ends kadm.ListedOffsets
+	if err := Until(ctx, func() (err error) {
+		ends, err = endOffsets(ctx, adm, topics...)
+		return err
+	}); err != nil {
+		return err
+	}
+	type place struct {
+		topic     string
+		partition int32
+	}
+	missing := map[place]int64{} // end of each partition that is not read to it
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			missing[place{o.Topic, o.Partition}] = o.Offset
+		}
+	})
+	for len(missing) > 0 {
+		fetches := client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return fmt.Errorf("read back %v: not read to the end: %v: %w", topics, missing, ctx.Err())
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			at := place{r.Topic, r.Partition}
+			end, ok := missing[at]
+			if !ok || r.Offset >= end {
+				return
+			}
+			visit(r)
+			if r.Offset == end-1 {
+				delete(missing, at)
+			}
+		})
+	}
+	return nil
+}

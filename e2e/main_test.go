@@ -1,0 +1,157 @@
+// Package e2e tests the Linkspan binary between Apache Kafka itself and MQTT clients that others made, with faults.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/linkspan/linkspan/e2e/harness"
+)
+
+// patience is how long a test waits for anything: far longer than it takes, on a busy machine too.
+const patience = 2 * time.Minute
+
+// world is what all tests share.
+var world struct {
+	dir    string
+	parts  harness.Parts
+	binary string
+	certs  *harness.Certs
+	issuer *harness.Issuer
+	kafka  *harness.Kafka // one broker with all listeners; nobody breaks it
+}
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) (code int) {
+	dir, err := os.MkdirTemp("", "linkspan-e2e-")
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	world.dir = dir
+	if err := prepare(); err != nil {
+		fmt.Println("preparing the tests:", err)
+		return 1
+	}
+	defer world.issuer.Close()
+	defer world.kafka.Close()
+	return m.Run()
+}
+
+func prepare() (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	if world.parts, err = harness.FindParts(); err != nil {
+		return err
+	}
+	if world.binary, err = harness.BuildLinkspan(ctx, world.dir); err != nil {
+		return err
+	}
+	if world.certs, err = harness.NewCerts(world.dir); err != nil {
+		return err
+	}
+	if world.issuer, err = harness.NewIssuer(world.dir); err != nil {
+		return err
+	}
+	world.kafka, err = harness.StartKafka(ctx, harness.KafkaConfig{
+		Jars: world.parts.Kafka, Dir: filepath.Join(world.dir, "kafka"), Brokers: 1,
+		Login: &harness.Login{Certs: world.certs, Issuer: world.issuer, User: "bridge", Password: "bridge-secret"},
+	})
+	return err
+}
+
+// deadline returns a context that ends the test's waiting.
+func deadline(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// startKafka starts a Kafka for this test alone, one that may be broken.
+func startKafka(t *testing.T, brokers int) *harness.Kafka {
+	t.Helper()
+	k, err := harness.StartKafka(deadline(t), harness.KafkaConfig{Jars: world.parts.Kafka, Dir: t.TempDir(), Brokers: brokers})
+	must(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(k.Log())
+		}
+		k.Close()
+	})
+	return k
+}
+
+// start starts Linkspan with a configuration for n free ports. Its log is shown if the test fails.
+func start(t *testing.T, n int, config func(ports []int) string) *harness.Linkspan {
+	t.Helper()
+	l, err := harness.StartLinkspan(deadline(t), world.binary, t.TempDir(), n, config)
+	if l != nil {
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("--- Linkspan\n%s", l.Log())
+			}
+			l.Kill()
+		})
+	}
+	must(t, err)
+	return l
+}
+
+// gateway starts Linkspan with one MQTT listener on Kafka. routes is YAML.
+func gateway(t *testing.T, kafka *harness.Kafka, routes string) *harness.Linkspan {
+	t.Helper()
+	return start(t, 1, func(p []int) string { return gatewayConfig(kafka.Addrs(), p[0], routes) })
+}
+
+func gatewayConfig(brokers []string, port int, routes string) string {
+	return fmt.Sprintf("kafka:\n  brokers: [%s]\nendpoints:\n  devices: {listen: \"mqtt://%s\"}\n%s",
+		strings.Join(brokers, ", "), harness.Loopback(port), routes)
+}
+
+// topic returns a Kafka topic of this test's own that has partitions partitions.
+func topic(t *testing.T, kafka *harness.Kafka, name string, partitions int32) string {
+	t.Helper()
+	must(t, harness.CreateTopic(deadline(t), kafka.Addrs(), name, partitions))
+	return name
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// together runs all functions at once, waits for all, and fails the test for each error.
+func together(t *testing.T, all ...func() error) {
+	t.Helper()
+	var running sync.WaitGroup
+	errs := make(chan error, len(all))
+	for _, f := range all {
+		running.Go(func() { errs <- f() })
+	}
+	running.Wait()
+	close(errs)
+	failed := 0
+	for err := range errs {
+		if err == nil {
+			continue
+		}
+		if failed++; failed <= 5 {
+			t.Error(err)
+		}
+	}
+	if failed > 0 {
+		t.Fatalf("%d of %d failed", failed, len(all))
+	}
+}

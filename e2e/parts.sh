@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Installs what the end-to-end tests run against, each thing once: Debian's packages by apt-get where their commands are
+# missing, the rest at exact versions into a cache outside of the tree:
+#
+#   $CACHE/kafka/*.jar    Apache Kafka           (e2e/kafka/pom.xml)
+#   $CACHE/hivemq/*.jar   HiveMQ's MQTT client   (e2e/clients/pom.xml)
+#   $CACHE/node/          mqtt.js
+#   $CACHE/python/        paho and confluent-kafka, a virtual environment
+#
+# CACHE is $LINKSPAN_E2E_CACHE, or else linkspan-e2e in the user's cache directory. A folder that is there is complete
+# and of these versions: its name carries a digest of what asked for it.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${LINKSPAN_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/linkspan-e2e}
+mkdir -p "$cache"
+exec 9>"$cache/lock"
+flock 9
+
+# retry COMMAND...: registries have bad moments.
+retry() {
+  local pause
+  for pause in 5 15 30; do
+    "$@" && return
+    echo "failed, again in $pause s: $*" >&2
+    sleep "$pause"
+  done
+  "$@"
+}
+
+# debian: the packages whose commands are missing. RUNLEVEL=1 keeps them from starting the services that they bring.
+debian() {
+  local missing=() sudo=()
+  have() { command -v "$1" >/dev/null || missing+=("${@:2}"); }
+  have mosquitto_pub mosquitto-clients
+  have mosquitto mosquitto
+  have kcat kcat
+  have javac openjdk-17-jdk-headless
+  have mvn maven
+  have node nodejs
+  have npm npm
+  have python3 python3 python3-venv
+  python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+  [ ${#missing[@]} -eq 0 ] && return
+  [ "$(id -u)" -eq 0 ] || sudo=(sudo -n)
+  echo "installing ${missing[*]}"
+  retry "${sudo[@]}" apt-get -qq -o DPkg::Lock::Timeout=120 update
+  retry "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "${missing[@]}" >"$cache/apt.log" 2>&1 || { cat "$cache/apt.log"; exit 1; }
+}
+
+# part NAME KEY COMMAND...: runs COMMAND DIR to fill a new directory, unless NAME is there already and made from KEY.
+part() {
+  local name=$1 key dir
+  key=$(printf '%s' "$2" | sha256sum | cut -c1-12)
+  dir=$cache/$name-$key
+  if [ ! -e "$dir" ]; then
+    echo "fetching $name"
+    rm -rf "$dir.new"
+    mkdir "$dir.new"
+    retry "${@:3}" "$dir.new"
+    mv "$dir.new" "$dir"
+  fi
+  ln -sfn "$dir" "$cache/$name"
+}
+
+jars() { mvn -B -ntp -q -f "$1" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$2"; }
+node_modules() { npm install --prefix "$3" --no-audit --no-fund --loglevel=error "$1@$2" >/dev/null; }
+
+# Moving a virtual environment breaks its scripts, not its bin/python, and that alone is used.
+venv() { python3 -m venv "$3" && "$3/bin/python" -m pip install -q --disable-pip-version-check "$1" "$2"; }
+
+debian
+part kafka "$(cat "$here/kafka/pom.xml")" jars "$here/kafka/pom.xml"
+part hivemq "$(cat "$here/clients/pom.xml")" jars "$here/clients/pom.xml"
+part node "mqtt 5.16.0 $(node --version)" node_modules mqtt 5.16.0
+part python "paho-mqtt 2.2.0 confluent-kafka 2.16.1 $(python3 -c 'import sys; print(sys.version, sys.prefix)')" \
+  venv paho-mqtt==2.2.0 confluent-kafka==2.16.1
