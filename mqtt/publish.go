@@ -184,7 +184,7 @@ func (c *conn) refused(r receipt, err error, ack *packet.Ack) *ending {
 		if errors.Is(err, linkspan.ErrClosed) {
 			return endStopping
 		}
-		return &ending{reason: packet.ServerUnavailable, text: "the message could not be stored"}
+		return &ending{reason: packet.ServerBusy, text: "the message could not be stored"}
 	}
 	reason, text := refusal(err)
 	c.l.stats.rejected(reason)
