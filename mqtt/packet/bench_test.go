@@ -1,11 +1,9 @@
 package packet
 
-import (
-	"bytes"
-	"testing"
-)
+import "testing"
 
-// benchPublish is a PUBLISH of 162 bytes to a topic of 31 characters, the one that other codecs were measured with.
+// benchPublish is a PUBLISH to a topic of 31 characters, of 162 bytes where its properties leave room for a payload. Other
+// codecs have been measured with the like.
 func benchPublish(v Version, userProperties int) (*Publish, []byte) {
 	p := &Publish{Topic: "plant/hall-1/line-4/press-7/tem", QoS: 1, PacketID: 4711}
 	for range userProperties {
@@ -15,12 +13,8 @@ func benchPublish(v Version, userProperties int) (*Publish, []byte) {
 		p.Properties.MessageExpiry, p.Properties.ContentType = 3600, "application/json"
 		p.Properties.Set(MessageExpiry, ContentType)
 	}
-	p.Payload = bytes.Repeat([]byte{'x'}, max(0, 162-p.Size(v)))
 	for p.Size(v) < 162 {
 		p.Payload = append(p.Payload, 'x')
-	}
-	for p.Size(v) > 162 && len(p.Payload) > 0 {
-		p.Payload = p.Payload[1:]
 	}
 	return p, p.Append(nil, v)
 }

@@ -46,7 +46,7 @@ func Cut(b []byte, max int) (r Raw, n, need int, err error) {
 		max = MaxSize
 	}
 	if n > max {
-		return Raw{}, 0, 0, &Error{PacketTooLarge, "MQTT-3.1.2-24", "packet longer than the maximum packet size"}
+		return Raw{}, 0, 0, &Error{PacketTooLarge, "MQTT-3.2.2-15", "packet longer than the maximum packet size"}
 	}
 	if n > len(b) {
 		return Raw{}, 0, n, nil

@@ -68,8 +68,8 @@ func TestCutRefuses(t *testing.T) {
 	}{
 		{"type 0", "00", 0, "MQTT5 2.1.2", MalformedPacket},
 		{"length of five bytes", "30 ffffffff", 0, "MQTT5 2.1.4", MalformedPacket},
-		{"one byte too long", "30 03", 4, "MQTT-3.1.2-24", PacketTooLarge},
-		{"far too long", "30 ffffff7f", 1 << 20, "MQTT-3.1.2-24", PacketTooLarge},
+		{"one byte too long", "30 03", 4, "MQTT-3.2.2-15", PacketTooLarge},
+		{"far too long", "30 ffffff7f", 1 << 20, "MQTT-3.2.2-15", PacketTooLarge},
 	} {
 		_, n, _, err := Cut(unhex(t, c.wire), c.max)
 		wantError(t, err, c.rule, c.reason)

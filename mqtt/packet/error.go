@@ -4,8 +4,8 @@ package packet
 type Error struct {
 	// Reason is what to tell the peer where the protocol has a packet for that.
 	Reason Reason
-	// Rule is the rule that was broken: "MQTT-1.5.4-1" as MQTT 5 numbers it, "MQTT311-3.1.2-22" where only 3.1.1 has the
-	// rule, or the section, "MQTT5 2.2.2.2", where the rule has no number.
+	// Rule is the rule that was broken: "MQTT-1.5.4-1" as MQTT 5 numbers it, "MQTT311-3.1.2-22" where only MQTT 3.1.1 has
+	// the rule, or the section where the rule has no number: "MQTT5 2.2.2.2", "MQTT31 3.1".
 	Rule string
 	// Text says it in a few words.
 	Text string

@@ -74,58 +74,59 @@ func decode(v Version, wire []byte) (codec, error) {
 
 // describe prints all that p says, whatever memory it uses.
 func describe(p codec) string {
+	for _, properties := range propertiesOf(p) {
+		tidy(properties)
+	}
 	switch p := p.(type) {
 	case connectCodec:
 		c := *p.Connect
-		s := ""
-		if c.Will != nil {
-			w := *c.Will
-			s = fmt.Sprintf("%+v %s ", describeProperties(&w.Properties), fmt.Sprintf("%+v", w))
-			c.Will = nil
-		}
-		return s + describeProperties(&c.Properties) + fmt.Sprintf("%+v", c)
-	case *Connack:
-		c := *p
-		return describeProperties(&c.Properties) + fmt.Sprintf("%+v", c)
-	case *Publish:
-		c := *p
-		return describeProperties(&c.Properties) + fmt.Sprintf("%+v", c)
-	case *Ack:
-		c := *p
-		return describeProperties(&c.Properties) + fmt.Sprintf("%+v", c)
-	case *Subscribe:
-		c := *p
-		return describeProperties(&c.Properties) + fmt.Sprintf("%+v", c)
-	case *Suback:
-		c := *p
-		return describeProperties(&c.Properties) + fmt.Sprintf("%+v", c)
-	case *Unsubscribe:
-		c := *p
-		return describeProperties(&c.Properties) + fmt.Sprintf("%+v", c)
-	case *Unsuback:
-		c := *p
-		return describeProperties(&c.Properties) + fmt.Sprintf("%+v", c)
-	case *Disconnect:
-		c := *p
-		return describeProperties(&c.Properties) + fmt.Sprintf("%+v", c)
+		c.Will = nil
+		return fmt.Sprintf("%+v, will %+v", c, p.Will)
 	case authCodec:
-		c := *p.Auth
-		return describeProperties(&c.Properties) + fmt.Sprintf("%+v", c)
+		return fmt.Sprintf("%+v", *p.Auth)
 	}
 	return fmt.Sprintf("%+v", p)
 }
 
-// describeProperties prints the repeated properties and takes them out of p, where they are a matter of memory.
-func describeProperties(p *Properties) string {
-	var s strings.Builder
-	for k, v := range p.UserProperties() {
-		fmt.Fprintf(&s, "%q=%q ", k, v)
+func propertiesOf(p codec) []*Properties {
+	switch p := p.(type) {
+	case connectCodec:
+		if p.Will != nil {
+			return []*Properties{&p.Properties, &p.Will.Properties}
+		}
+		return []*Properties{&p.Properties}
+	case *Connack:
+		return []*Properties{&p.Properties}
+	case *Publish:
+		return []*Properties{&p.Properties}
+	case *Ack:
+		return []*Properties{&p.Properties}
+	case *Subscribe:
+		return []*Properties{&p.Properties}
+	case *Suback:
+		return []*Properties{&p.Properties}
+	case *Unsubscribe:
+		return []*Properties{&p.Properties}
+	case *Unsuback:
+		return []*Properties{&p.Properties}
+	case *Disconnect:
+		return []*Properties{&p.Properties}
+	case authCodec:
+		return []*Properties{&p.Properties}
 	}
+	return nil
+}
+
+// tidy leaves in p's lists nothing but what is theirs, so that equal properties print alike.
+func tidy(p *Properties) {
+	var lists Properties
 	for id := range p.SubscriptionIDs() {
-		fmt.Fprintf(&s, "#%d ", id)
+		lists.AddSubscriptionID(id)
 	}
-	p.lists, p.listed, p.own = nil, 0, false
-	return s.String()
+	for k, v := range p.UserProperties() {
+		lists.AddUserProperty(k, v)
+	}
+	p.lists, p.listed, p.own = lists.lists, lists.listed, true
 }
 
 // wire makes a packet of a header and what follows the remaining length, both in hexadecimal with spaces. Text in single

@@ -228,7 +228,7 @@ func wantError(t *testing.T, err error, rule string, reason Reason) {
 // TestPropertiesWhereTheyBelong tries every property in every packet: once where it is allowed, twice, and where it is
 // not [MQTT 2.2.2.2].
 func TestPropertiesWhereTheyBelong(t *testing.T) {
-	values := map[kind]string{flag: "01", octet: "01", short: "0001", long: "00000001", number: "01", text: "'t'", data: "'d'", pair: "'k' 'v'"}
+	values := map[kind]string{kindFlag: "01", kindOctet: "01", kindShort: "0001", kindLong: "00000001", kindVarint: "01", kindText: "'t'", kindData: "'d'", kindPair: "'k' 'v'"}
 	before := map[Type]string{will: "", CONNECT: "'MQTT' 05 02 0000", CONNACK: "00 00", PUBLISH: "'a'", PUBACK: "0001 00", PUBREC: "0001 00",
 		PUBREL: "0001 00", PUBCOMP: "0001 00", SUBSCRIBE: "0001", SUBACK: "0001", UNSUBSCRIBE: "0001", UNSUBACK: "0001", DISCONNECT: "00", AUTH: "18"}
 	after := map[Type]string{CONNECT: "'c'", SUBSCRIBE: "'a' 00", SUBACK: "00", UNSUBSCRIBE: "'a'", UNSUBACK: "00"}

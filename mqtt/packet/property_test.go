@@ -115,8 +115,9 @@ func TestAddUserPropertyRefuses(t *testing.T) {
 // TestUnwritable proves that what MQTT cannot carry is not written in part.
 func TestUnwritable(t *testing.T) {
 	long := strings.Repeat("x", 65536)
+	huge := make([]byte, maxRemaining) // never touched, so that it takes no memory
 	set := func(id PropertyID) (p Properties) {
-		if propertyTable[id].kind == text {
+		if propertyTable[id].kind == kindText {
 			*p.text(id) = long
 		} else {
 			*p.data(id) = []byte(long)
@@ -128,7 +129,7 @@ func TestUnwritable(t *testing.T) {
 		"topic":            &Publish{Topic: long},
 		"content type":     &Publish{Topic: "t", Properties: set(ContentType)},
 		"correlation data": &Publish{Topic: "t", Properties: set(CorrelationData)},
-		"payload":          &Publish{Topic: "t", Payload: make([]byte, maxRemaining)},
+		"payload":          &Publish{Topic: "t", Payload: huge},
 		"client id":        connectCodec{&Connect{Version: V5, ClientID: long}},
 		"will topic":       connectCodec{&Connect{Version: V5, Will: &Will{Topic: long}}},
 		"will payload":     connectCodec{&Connect{Version: V5, Will: &Will{Topic: "t", Payload: []byte(long)}}},
@@ -153,7 +154,7 @@ func TestUnwritable(t *testing.T) {
 			t.Errorf("%s: size %d", name, p.Size(V5))
 		}
 	}
-	largest := Publish{Topic: "t", Payload: make([]byte, maxRemaining-3)}
+	largest := Publish{Topic: "t", Payload: huge[3:]}
 	if got := largest.Size(V311); got != MaxSize {
 		t.Errorf("the largest packet has size %d, want %d", got, MaxSize)
 	}

@@ -9,15 +9,15 @@ import (
 type kind byte
 
 const (
-	unknown kind = iota
-	flag         // one byte, 0 or 1
-	octet        // one byte
-	short        // two bytes
-	long         // four bytes
-	number       // variable byte integer
-	text
-	data
-	pair // two texts
+	_          kind = iota
+	kindFlag        // one byte, 0 or 1
+	kindOctet       // one byte
+	kindShort       // two bytes
+	kindLong        // four bytes
+	kindVarint      // variable byte integer
+	kindText
+	kindData
+	kindPair // two texts
 )
 
 // propertyTable says of each property how its value is written, between which bounds a number may be, and which section
@@ -27,33 +27,33 @@ var propertyTable = [64]struct {
 	least, most uint32
 	rule        string
 }{
-	PayloadFormat:            {octet, 0, 1, "MQTT5 3.3.2.3.2"},
-	MessageExpiry:            {long, 0, 1<<32 - 1, "MQTT5 3.3.2.3.3"},
-	ContentType:              {kind: text, rule: "MQTT5 3.3.2.3.9"},
-	ResponseTopic:            {kind: text, rule: "MQTT5 3.3.2.3.5"},
-	CorrelationData:          {kind: data, rule: "MQTT5 3.3.2.3.6"},
-	SubscriptionID:           {number, 1, maxRemaining, "MQTT5 3.8.2.1.2"},
-	SessionExpiry:            {long, 0, 1<<32 - 1, "MQTT5 3.1.2.11.2"},
-	AssignedClientID:         {kind: text, rule: "MQTT5 3.2.2.3.7"},
-	ServerKeepAlive:          {short, 0, 1<<16 - 1, "MQTT5 3.2.2.3.14"},
-	AuthMethod:               {kind: text, rule: "MQTT5 3.1.2.11.9"},
-	AuthData:                 {kind: data, rule: "MQTT5 3.1.2.11.10"},
-	RequestProblemInfo:       {flag, 0, 1, "MQTT5 3.1.2.11.7"},
-	WillDelay:                {long, 0, 1<<32 - 1, "MQTT5 3.1.3.2.2"},
-	RequestResponseInfo:      {flag, 0, 1, "MQTT5 3.1.2.11.6"},
-	ResponseInfo:             {kind: text, rule: "MQTT5 3.2.2.3.15"},
-	ServerReference:          {kind: text, rule: "MQTT5 3.2.2.3.16"},
-	ReasonString:             {kind: text, rule: "MQTT5 3.2.2.3.9"},
-	ReceiveMaximum:           {short, 1, 1<<16 - 1, "MQTT5 3.1.2.11.3"},
-	TopicAliasMaximum:        {short, 0, 1<<16 - 1, "MQTT5 3.1.2.11.5"},
-	TopicAlias:               {short, 0, 1<<16 - 1, "MQTT5 3.3.2.3.4"},
-	MaximumQoS:               {octet, 0, 1, "MQTT5 3.2.2.3.4"},
-	RetainAvailable:          {flag, 0, 1, "MQTT5 3.2.2.3.5"},
-	UserProperty:             {kind: pair},
-	MaximumPacketSize:        {long, 1, 1<<32 - 1, "MQTT5 3.1.2.11.4"},
-	WildcardAvailable:        {flag, 0, 1, "MQTT5 3.2.2.3.11"},
-	SubscriptionIDsAvailable: {flag, 0, 1, "MQTT5 3.2.2.3.12"},
-	SharedAvailable:          {flag, 0, 1, "MQTT5 3.2.2.3.13"},
+	PayloadFormat:            {kindOctet, 0, 1, "MQTT5 3.3.2.3.2"},
+	MessageExpiry:            {kindLong, 0, 1<<32 - 1, "MQTT5 3.3.2.3.3"},
+	ContentType:              {kind: kindText, rule: "MQTT5 3.3.2.3.9"},
+	ResponseTopic:            {kind: kindText, rule: "MQTT5 3.3.2.3.5"},
+	CorrelationData:          {kind: kindData, rule: "MQTT5 3.3.2.3.6"},
+	SubscriptionID:           {kindVarint, 1, maxRemaining, "MQTT5 3.8.2.1.2"},
+	SessionExpiry:            {kindLong, 0, 1<<32 - 1, "MQTT5 3.1.2.11.2"},
+	AssignedClientID:         {kind: kindText, rule: "MQTT5 3.2.2.3.7"},
+	ServerKeepAlive:          {kindShort, 0, 1<<16 - 1, "MQTT5 3.2.2.3.14"},
+	AuthMethod:               {kind: kindText, rule: "MQTT5 3.1.2.11.9"},
+	AuthData:                 {kind: kindData, rule: "MQTT5 3.1.2.11.10"},
+	RequestProblemInfo:       {kindFlag, 0, 1, "MQTT5 3.1.2.11.7"},
+	WillDelay:                {kindLong, 0, 1<<32 - 1, "MQTT5 3.1.3.2.2"},
+	RequestResponseInfo:      {kindFlag, 0, 1, "MQTT5 3.1.2.11.6"},
+	ResponseInfo:             {kind: kindText, rule: "MQTT5 3.2.2.3.15"},
+	ServerReference:          {kind: kindText, rule: "MQTT5 3.2.2.3.16"},
+	ReasonString:             {kind: kindText, rule: "MQTT5 3.2.2.3.9"},
+	ReceiveMaximum:           {kindShort, 1, 1<<16 - 1, "MQTT5 3.1.2.11.3"},
+	TopicAliasMaximum:        {kindShort, 0, 1<<16 - 1, "MQTT5 3.1.2.11.5"},
+	TopicAlias:               {kindShort, 0, 1<<16 - 1, "MQTT5 3.3.2.3.4"},
+	MaximumQoS:               {kindOctet, 0, 1, "MQTT5 3.2.2.3.4"},
+	RetainAvailable:          {kindFlag, 0, 1, "MQTT5 3.2.2.3.5"},
+	UserProperty:             {kind: kindPair},
+	MaximumPacketSize:        {kindLong, 1, 1<<32 - 1, "MQTT5 3.1.2.11.4"},
+	WildcardAvailable:        {kindFlag, 0, 1, "MQTT5 3.2.2.3.11"},
+	SubscriptionIDsAvailable: {kindFlag, 0, 1, "MQTT5 3.2.2.3.12"},
+	SharedAvailable:          {kindFlag, 0, 1, "MQTT5 3.2.2.3.13"},
 }
 
 // will stands for the properties of a will, as packet type 0 is free.
@@ -145,15 +145,15 @@ func (p *Properties) decodeValue(id PropertyID, b []byte) (n int, err error) {
 	b = b[:n]
 	var v uint32
 	switch property.kind {
-	case text, data, pair:
+	case kindText, kindData, kindPair:
 		return n, p.decodeBytes(id, property.kind, b)
-	case flag, octet:
+	case kindFlag, kindOctet:
 		v = uint32(b[0])
-	case short:
+	case kindShort:
 		v = uint32(binary.BigEndian.Uint16(b))
-	case long:
+	case kindLong:
 		v = binary.BigEndian.Uint32(b)
-	case number:
+	case kindVarint:
 		if v, _, err = cutVarint(b); err != nil {
 			return 0, err
 		}
@@ -162,13 +162,13 @@ func (p *Properties) decodeValue(id PropertyID, b []byte) (n int, err error) {
 		return 0, protocol(property.rule, "value of a property out of range")
 	}
 	switch property.kind {
-	case flag:
+	case kindFlag:
 		*p.flag(id) = v == 1
-	case octet:
+	case kindOctet:
 		*p.octet(id) = byte(v)
-	case short:
+	case kindShort:
 		*p.short(id) = uint16(v)
-	case long:
+	case kindLong:
 		*p.long(id) = v
 	}
 	return n, nil
@@ -177,13 +177,13 @@ func (p *Properties) decodeValue(id PropertyID, b []byte) (n int, err error) {
 // decodeBytes sets property id to the strings or the binary value that b holds and nothing else.
 func (p *Properties) decodeBytes(id PropertyID, k kind, b []byte) (err error) {
 	switch {
-	case k == pair:
+	case k == kindPair:
 		_, value, err := cutText(b)
 		if err != nil {
 			return err
 		}
 		return checkText(value[2:])
-	case k == data:
+	case k == kindData:
 		*p.data(id) = b[2:]
 		return nil
 	case id == ResponseTopic:
@@ -199,13 +199,13 @@ func (p *Properties) decodeBytes(id PropertyID, k kind, b []byte) (err error) {
 // variable byte integer that is too long counts as four bytes.
 func valueSize(k kind, b []byte) int {
 	switch k {
-	case flag, octet:
+	case kindFlag, kindOctet:
 		return 1
-	case short:
+	case kindShort:
 		return 2
-	case long:
+	case kindLong:
 		return 4
-	case number:
+	case kindVarint:
 		if _, n := varint(b); n > 0 {
 			return n
 		}
@@ -215,7 +215,7 @@ func valueSize(k kind, b []byte) int {
 		return 2
 	}
 	n := 2 + int(binary.BigEndian.Uint16(b))
-	if k == pair {
+	if k == kindPair {
 		if len(b) < n+2 {
 			return n + 2
 		}
@@ -233,15 +233,15 @@ func (p *Properties) size() int64 {
 	for set := p.set; set != 0; set &= set - 1 {
 		id := PropertyID(bits.TrailingZeros64(set))
 		switch propertyTable[id].kind {
-		case flag, octet:
+		case kindFlag, kindOctet:
 			n += 2
-		case short:
+		case kindShort:
 			n += 3
-		case long:
+		case kindLong:
 			n += 5
-		case text:
+		case kindText:
 			n += 1 + fieldSize(len(*p.text(id)))
-		case data:
+		case kindData:
 			n += 1 + fieldSize(len(*p.data(id)))
 		}
 	}
@@ -260,20 +260,20 @@ func (p *Properties) append(dst []byte, size int64) []byte {
 	for set := p.set; set != 0; set &= set - 1 {
 		id := PropertyID(bits.TrailingZeros64(set))
 		switch propertyTable[id].kind {
-		case flag:
+		case kindFlag:
 			dst = append(dst, byte(id), 0)
 			if *p.flag(id) {
 				dst[len(dst)-1] = 1
 			}
-		case octet:
+		case kindOctet:
 			dst = append(dst, byte(id), *p.octet(id))
-		case short:
+		case kindShort:
 			dst = binary.BigEndian.AppendUint16(append(dst, byte(id)), *p.short(id))
-		case long:
+		case kindLong:
 			dst = binary.BigEndian.AppendUint32(append(dst, byte(id)), *p.long(id))
-		case text:
+		case kindText:
 			dst = appendField(append(dst, byte(id)), *p.text(id))
-		case data:
+		case kindData:
 			dst = appendField(append(dst, byte(id)), *p.data(id))
 		}
 	}

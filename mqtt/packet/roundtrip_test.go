@@ -62,26 +62,26 @@ func (g generator) properties(t Type) (p Properties) {
 		v := uint32(uint64(property.least) + g.Uint64N(uint64(property.most-property.least)+1))
 		p.Set(id)
 		switch property.kind {
-		case flag:
+		case kindFlag:
 			*p.flag(id) = v == 1
-		case octet:
+		case kindOctet:
 			*p.octet(id) = byte(v)
-		case short:
+		case kindShort:
 			*p.short(id) = uint16(v)
-		case long:
+		case kindLong:
 			*p.long(id) = v
-		case text:
+		case kindText:
 			*p.text(id) = g.topic()
-		case data:
+		case kindData:
 			*p.data(id) = g.data()
-		case number:
+		case kindVarint:
 			for range 1 + g.IntN(3) {
 				p.AddSubscriptionID(v>>g.IntN(28) | 1)
 				if t == SUBSCRIBE {
 					break
 				}
 			}
-		case pair:
+		case kindPair:
 			for range 1 + g.IntN(3) {
 				p.AddUserProperty(g.text(), g.text())
 			}
