@@ -1,0 +1,105 @@
+package route
+
+import "time"
+
+// Config is one entry of `routes`: which messages it takes, and what becomes of them on the other side. Routes are
+// ordered, and the first that matches takes the message. docs/mapping.md has the whole language.
+type Config struct {
+	// Name is what metrics, logs and `explain` call the route. Default: "route-N", counted from 1.
+	Name string `yaml:"name,omitempty"`
+	// From says which messages the route takes. On the way up PROTOCOL:FILTER (mqtt:sensors/{site}/#) for all endpoints of
+	// a protocol, or NAME:FILTER for one endpoint; on the way down kafka:TOPIC, kafka:sensors.{site} or kafka:/regexp/.
+	From string `yaml:"from"`
+	// To says where they go: kafka:TEMPLATE on the way up, PROTOCOL:TEMPLATE or NAME:TEMPLATE on the way down.
+	To string `yaml:"to"`
+	// Key is the template of the Kafka record's key. "" is no key: Kafka's partitioner chooses. Default: "{topic}", which
+	// keeps the messages of one MQTT topic in order. Way up only.
+	Key *string `yaml:"key,omitempty"`
+	// Partition is a template of the Kafka partition's number, such as "{partition client 12}". Default: by the key.
+	// Way up only.
+	Partition string `yaml:"partition,omitempty"`
+	// Facts are the facts that are written into headers: all, none, or some of topic, client, username, qos, retain,
+	// received, payload-format, content-type, response-topic, correlation-data, expiry, user. Default: all. Way up only.
+	Facts Names `yaml:"facts,omitempty"`
+	// Headers are templates of further headers, by name. Way up only.
+	Headers map[string]string `yaml:"headers,omitempty"`
+	// Names is the rule by which MQTT text becomes a Kafka topic name, and back: dot, underscore or escape. Default: dot.
+	Names string `yaml:"names,omitempty"`
+	// QoS is the quality of service on the way down, 0 to 2, of which a subscription may ask for less. Default: that
+	// of the record's mqtt.qos header, else 1. Way down only.
+	QoS *int `yaml:"qos,omitempty"`
+	// Retain says whether brokers keep the message for new subscribers. Default: as the record's mqtt.retain header says,
+	// else false. Way down only.
+	Retain *bool `yaml:"retain,omitempty"`
+	// Expiry is the longest time for which a message is of use, counted from when it was received, in whole seconds. A
+	// message that says less keeps its own. Default: 0, no limit.
+	Expiry time.Duration `yaml:"expiry,omitempty"`
+	// MaxTopics is how many Kafka topics a `to` with placeholders may make: messages that need one more are refused.
+	// Default: 1000. Way up only.
+	MaxTopics int `yaml:"max_topics,omitempty"`
+	// Partitions is how many partitions the Kafka topics get that have to be made. Default: 0, as Kafka is configured.
+	Partitions int32 `yaml:"partitions,omitempty"`
+	// Replication is how many replicas they get. Default: 0, as Kafka is configured.
+	Replication int16 `yaml:"replication,omitempty"`
+}
+
+// Names is a list of names; a single one may be written without brackets.
+type Names []string
+
+// UnmarshalYAML takes one name or a list.
+func (n *Names) UnmarshalYAML(decode func(any) error) error {
+	var one string
+	if decode(&one) == nil {
+		*n = Names{one}
+		return nil
+	}
+	return decode((*[]string)(n))
+}
+
+// Options are what the routes of a [Table] share.
+type Options struct {
+	// Endpoints are those that routes may name.
+	Endpoints []Endpoint
+	// Default takes what no other route takes, of all endpoints; its From stays empty. nil: such messages are refused with
+	// [linkspan.ErrNoRoute].
+	Default *Config
+	// NewTopic is told of a Kafka topic that a `to` with placeholders needs, once and before the first record for it. It is
+	// called on the way of a message and must not block. nil: nobody is told.
+	NewTopic func(TopicSpec)
+	// MaxHops is how often a message may come up to Kafka before it is taken for one that goes round. Default: 8.
+	MaxHops int
+	// CacheSize is how many topics each direction remembers, at about 400 bytes each. Default: 32,768.
+	CacheSize int
+}
+
+// An Endpoint is a configured place where messages enter or leave.
+type Endpoint struct {
+	Name     string
+	Protocol string // mqtt or amqp, whatever it runs over
+	Client   bool   // it dials a broker, which may send back what it is sent
+}
+
+// A TopicSpec is a Kafka topic that a route needs.
+type TopicSpec struct {
+	Name        string
+	Partitions  int32 // 0: as Kafka is configured
+	Replication int16 // 0: as Kafka is configured
+}
+
+const (
+	defaultMaxTopics = 1000
+	defaultMaxHops   = 8
+	defaultCacheSize = 32768
+	defaultQoS       = 1
+)
+
+// DefaultRoutes returns the routes of a configuration that has none: everything published goes to mqtt.messages with its
+// MQTT topic as the key and reaches the subscribers from there, and records of mqtt.commands go to the topic in their key.
+func DefaultRoutes() []Config {
+	topic := "{topic}"
+	return []Config{
+		{Name: "messages-up", From: "mqtt:#", To: "kafka:mqtt.messages", Key: &topic},
+		{Name: "messages-down", From: "kafka:mqtt.messages", To: "mqtt:{key}"},
+		{Name: "commands", From: "kafka:mqtt.commands", To: "mqtt:{key}"},
+	}
+}

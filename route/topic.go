@@ -1,0 +1,128 @@
+package route
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/linkspan/linkspan"
+)
+
+// admit returns name as a string of our own, if r has that topic or may have one more.
+func (t *Table) admit(r *route, name string) (string, error) {
+	s := r.topics
+	if s == nil {
+		return strings.Clone(name), nil
+	}
+	s.mu.RLock()
+	own, ok := s.names[name]
+	s.mu.RUnlock()
+	if ok {
+		return own, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if own, ok := s.names[name]; ok {
+		return own, nil
+	}
+	if len(s.names) >= r.config.MaxTopics {
+		return "", linkspan.ErrTooManyTopics
+	}
+	own = strings.Clone(name)
+	s.names[own] = own
+	if t.options.NewTopic != nil {
+		t.options.NewTopic(r.spec(own)) // before the lock falls: nobody sends to the topic before it was told
+	}
+	return own, nil
+}
+
+func (r *route) spec(name string) TopicSpec {
+	return TopicSpec{name, r.config.Partitions, r.config.Replication}
+}
+
+// Learn tells the table which topics Kafka has. Those that a route would make count for its MaxTopics, and go on when it
+// is reached: so the limit holds across restarts and instances.
+func (t *Table) Learn(topics []string) {
+	for _, r := range t.ups() {
+		if r.topics == nil {
+			continue
+		}
+		made := r.topic.pattern()
+		r.topics.mu.Lock()
+		for _, name := range topics {
+			if _, known := r.topics.names[name]; !known && made.MatchString(name) && !internal(name) {
+				own := strings.Clone(name)
+				r.topics.names[own] = own
+			}
+		}
+		r.topics.mu.Unlock()
+	}
+}
+
+// pattern matches the topics that a template can give.
+func (t *template) pattern() *regexp.Regexp {
+	var expr strings.Builder
+	for _, o := range t.ops {
+		if o.kind == opLiteral {
+			expr.WriteString(regexp.QuoteMeta(o.text))
+		} else {
+			expr.WriteString(".*")
+		}
+	}
+	return regexp.MustCompile("^" + expr.String() + "$")
+}
+
+// ups returns the routes up, the default route last.
+func (t *Table) ups() []*route {
+	var ups []*route
+	for _, r := range t.routes {
+		if !r.down {
+			ups = append(ups, r)
+		}
+	}
+	if t.standard != nil {
+		ups = append(ups, t.standard)
+	}
+	return ups
+}
+
+// KafkaTopics returns the topics that must exist before anything flows: those that routes name in full. The others are
+// told to Options.NewTopic.
+func (t *Table) KafkaTopics() []TopicSpec {
+	var specs []TopicSpec
+	add := func(s TopicSpec) {
+		i := slices.IndexFunc(specs, func(have TopicSpec) bool { return have.Name == s.Name })
+		if i < 0 {
+			specs = append(specs, s)
+			return
+		}
+		have := &specs[i]
+		have.Partitions, have.Replication = max(have.Partitions, s.Partitions), max(have.Replication, s.Replication)
+	}
+	for _, r := range t.ups() {
+		if name, ok := r.topic.literal(); ok {
+			add(r.spec(name))
+		}
+	}
+	for _, r := range t.routes {
+		if r.down && r.pattern.literal != "" {
+			add(r.spec(r.pattern.literal))
+		}
+	}
+	return specs
+}
+
+// Subscriptions returns what has to be consumed for the routes down: topics by name, and the topics that match an
+// anchored regular expression (which may match internal ones too; those have no route).
+func (t *Table) Subscriptions() (topics, patterns []string) {
+	for _, r := range t.routes {
+		switch {
+		case !r.down:
+		case r.pattern.literal == "":
+			patterns = append(patterns, r.pattern.re.String())
+		case !slices.Contains(topics, r.pattern.literal):
+			topics = append(topics, r.pattern.literal)
+		}
+	}
+	return topics, patterns
+}
