@@ -79,8 +79,7 @@ func (r *retained) set(m *shared, round uint64, now time.Time) (refused bool) {
 func (r *retained) next(filter, after string, round uint64) (m *linkspan.Message, topic string, more bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	var room [256]byte
-	hop := room[:0]
+	var hop []byte
 	c, i, found := r.seek(after)
 	if found {
 		i++

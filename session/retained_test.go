@@ -36,7 +36,7 @@ func walkAll(r *retained, filter string, round uint64) (topics []string) {
 
 // The store agrees with a map and the rule of matching, whatever is set, replaced, deleted and expires.
 func TestRetainedModel(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(5) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
 		var stats Stats
 		r := retained{maxCount: 1 << 20, maxBytes: 1 << 30, stats: &stats}

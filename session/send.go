@@ -80,8 +80,9 @@ func (r *Registry) offer(ctx context.Context, t *target, m *shared) {
 // hold waits until s, which is locked, has room or has ended. It returns false when the budget is used up.
 func (r *Registry) hold(ctx context.Context, s *Session) bool {
 	start := time.Since(r.started)
-	limit := min(s.holds.left(start), patience+r.stalls.left(start))
-	if limit <= 0 {
+	stalls := r.stalls.left(start)
+	limit := min(s.holds.left(start), stalls+patience)
+	if stalls <= 0 || limit <= 0 {
 		return false
 	}
 	select {
@@ -107,13 +108,17 @@ func (r *Registry) hold(ctx context.Context, s *Session) bool {
 	s.awaited = false
 	end := time.Since(r.started)
 	s.holds.spend(end, end-start)
-	r.stalls.spend(end, end-start-patience)
+	if woken {
+		r.stalls.spend(end, end-start-patience)
+	} else {
+		r.stalls.spend(end, end-start)
+	}
 	return woken
 }
 
 // A budget is how long the live path may be held up: at most 50 ms at once, and 100 ms in any second. Each session has
-// one. All together have another, of which only the part of a wait beyond patience is taken: devices that keep up but
-// for moments may pace the live path all the time, devices that are stuck may not.
+// one. All together have another, which waits within patience that were worth it do not count for: devices that keep up
+// but for moments may pace the live path all the time, devices that are stuck may not, however many there are.
 //
 // Its value is when it will be whole again; times are counted from the start of the registry.
 type budget time.Duration

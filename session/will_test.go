@@ -1,0 +1,190 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkspan/linkspan"
+)
+
+// uplink is a sink that keeps what it took. answer says what becomes of the n-th Send, nil: all are taken.
+type uplink struct {
+	answer func(n int, m *linkspan.Message) error
+	full   bool
+
+	mu    sync.Mutex
+	sends int
+	took  []*linkspan.Message
+}
+
+func (u *uplink) Room() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return !u.full
+}
+
+func (u *uplink) Send(_ context.Context, m *linkspan.Message, done func(error)) {
+	u.mu.Lock()
+	var err error
+	if u.answer != nil {
+		err = u.answer(u.sends, m)
+	}
+	u.sends++
+	if err == nil {
+		u.took = append(u.took, m.Clone())
+	}
+	u.mu.Unlock()
+	done(err)
+}
+
+func (u *uplink) all() []*linkspan.Message {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.took)
+}
+
+func willOf(qos linkspan.QoS, retain bool) func(*ConnectRequest) {
+	return func(c *ConnectRequest) {
+		c.Will = message("wills/"+c.ClientID, "gone", qos)
+		c.Will.Retain, c.Will.Client = retain, c.ClientID
+	}
+}
+
+// A will is published as it was given when the connection is lost, and not after the device's own DISCONNECT
+// (ENM-A2) [MQTT-3.1.2-8, MQTT-3.1.2-10, MQTT-3.1.2-14, MQTT-3.1.2-15].
+func TestWill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := new(uplink)
+		r := newRegistry(t, func(c *Config) { c.Uplink = up })
+		for qos := range linkspan.QoS(3) {
+			connect(r, fmt.Sprint("lost-", qos), willOf(qos, qos == 1)).session.Close(true)
+			connect(r, fmt.Sprint("left-", qos), willOf(qos, false)).session.Close(false)
+		}
+		connect(r, "none", nil).session.Close(true)
+		synctest.Wait()
+		got := up.all()
+		if len(got) != 3 {
+			t.Fatalf("%d wills, want 3", len(got))
+		}
+		for i, m := range got {
+			if m.Topic != fmt.Sprint("wills/lost-", i) || int(m.QoS) != i || m.Retain != (i == 1) || string(m.Payload) != "gone" || !m.Expires.IsZero() {
+				t.Errorf("will %d: %+v", i, m)
+			}
+		}
+		if n := r.stats.WillsPublished.Load(); n != 3 {
+			t.Errorf("%d counted", n)
+		}
+	})
+}
+
+// A will's expiry begins when it is published [MQTT-3.1.3.2.4].
+func TestWillExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := new(uplink)
+		r := newRegistry(t, func(c *Config) { c.Uplink = up })
+		d := connect(r, "a", func(c *ConnectRequest) { willOf(1, false)(c); c.WillExpiry = time.Minute })
+		sleep(t.Context(), time.Hour)
+		d.session.Close(true)
+		synctest.Wait()
+		if m := up.all()[0]; !m.Received.Equal(time.Now()) || !m.Expires.Equal(time.Now().Add(time.Minute)) {
+			t.Errorf("received %v, expires %v, now %v", m.Received, m.Expires, time.Now())
+		}
+	})
+}
+
+// A will that the uplink does not take now is sent again until it does, and one that it refuses is counted (P2); the wills
+// of one client stay in order (P3).
+func TestWillRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := &uplink{full: true}
+		up.answer = func(n int, m *linkspan.Message) error {
+			switch {
+			case m.Topic == "wills/refused":
+				return linkspan.ErrNotAuthorized
+			case n < 7:
+				return errors.New("not now")
+			}
+			return nil
+		}
+		r := newRegistry(t, func(c *Config) { c.Uplink = up })
+		for _, client := range []string{"a", "refused", "b"} {
+			connect(r, client, willOf(1, false)).session.Close(true)
+		}
+		sleep(t.Context(), time.Minute)
+		if up.sends > 0 {
+			t.Error("sent without room")
+		}
+		up.mu.Lock()
+		up.full = false
+		up.mu.Unlock()
+		sleep(t.Context(), time.Minute)
+		var topics []string
+		for _, m := range up.all() {
+			topics = append(topics, m.Topic)
+		}
+		if !slices.Equal(topics, []string{"wills/b", "wills/a"}) && !slices.Equal(topics, []string{"wills/a", "wills/b"}) {
+			t.Errorf("got %q", topics)
+		}
+		if p, x := r.stats.WillsPublished.Load(), r.stats.WillsRefused.Load(); p != 2 || x != 1 || r.wills.bytes != 0 {
+			t.Errorf("%d published, %d refused, %d bytes waiting", p, x, r.wills.bytes)
+		}
+	})
+}
+
+// Wills that wait are bounded (P6), and those beyond are counted (P2).
+func TestWillBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := &uplink{full: true}
+		r := newRegistry(t, func(c *Config) { c.Uplink = up })
+		large := make([]byte, 1<<20)
+		for i := range 100 {
+			connect(r, fmt.Sprint(i), func(c *ConnectRequest) { willOf(0, false)(c); c.Will.Payload = large }).session.Close(true)
+		}
+		if r.wills.bytes > maxWillBytes || r.stats.WillsLost.Load() == 0 {
+			t.Errorf("%d bytes wait, %d lost", r.wills.bytes, r.stats.WillsLost.Load())
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.Close(ctx); err == nil {
+			t.Error("close: no error")
+		}
+		if n := r.stats.WillsLost.Load(); n != 100 {
+			t.Errorf("%d lost, want all", n)
+		}
+	})
+}
+
+// Close publishes the wills of all sessions and waits for them, unless that is switched off (P8).
+func TestWillsAtClose(t *testing.T) {
+	for _, silent := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			up := &uplink{answer: func(n int, _ *linkspan.Message) error {
+				if n < 1000 {
+					return linkspan.ErrClosed
+				}
+				return nil
+			}}
+			r := newRegistry(t, func(c *Config) { c.Uplink, c.SilentShutdown = up, silent })
+			const sessions = 600 // several batches
+			for i := range sessions {
+				connect(r, fmt.Sprint(i), willOf(1, false))
+			}
+			if err := r.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			want := sessions
+			if silent {
+				want = 0
+			}
+			if n := len(up.all()); n != want || r.stats.WillsPublished.Load() != int64(want) {
+				t.Errorf("silent %v: %d wills, want %d", silent, n, want)
+			}
+		})
+	}
+}
