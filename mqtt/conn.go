@@ -248,6 +248,9 @@ func (c *conn) digest() error {
 		c.l.stats.PacketsIn.Add(packets)
 		c.l.stats.BytesIn.Add(uint64(w.r - from))
 	}()
+	if left := w.unread(); c.session == nil && len(left) > 0 && left[0] != byte(packet.CONNECT)<<4 {
+		return endNotMQTT // before waiting for the rest of what somebody took for another protocol
+	}
 	for !c.full() {
 		raw, n, need, err := packet.Cut(w.unread(), c.l.cfg.MaxPacketSize)
 		if err != nil {

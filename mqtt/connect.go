@@ -28,7 +28,7 @@ type Login struct {
 // connect is for the first packet, which must be a CONNECT [MQTT-3.1.0-1].
 func (c *conn) connect(w *work, raw packet.Raw) error {
 	if raw.Type() != packet.CONNECT {
-		return &ending{reason: packet.ProtocolError, text: "no CONNECT first", quiet: true}
+		return endNotMQTT
 	}
 	var p packet.Connect
 	err := p.Decode(raw)

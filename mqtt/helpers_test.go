@@ -31,6 +31,7 @@ type sink struct {
 	answer   func(*linkspan.Message) error // nil: custody
 	full     bool                          // no room
 	onward   linkspan.Sink                 // nil: nowhere
+	sessions func(*session.Config)         // nil: the defaults
 }
 
 func newSink() *sink {
@@ -128,6 +129,9 @@ func startWith(t testing.TB, s *sink, change ...func(*mqtt.ListenerConfig)) *ben
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	sessions := session.DefaultConfig()
 	sessions.Uplink = s
+	if s.sessions != nil {
+		s.sessions(&sessions)
+	}
 	b := &bench{t: t, sink: s, registry: session.NewRegistry(sessions, log), ended: make(chan error, 1)}
 	var err error
 	if b.Listener, err = mqtt.Listen(cfg, b.registry, log); err != nil {

@@ -63,11 +63,11 @@ func TestAcksInOrder(t *testing.T) {
 // ENM-A7, P2: what cannot be stored is refused, with the reason where the protocol has one.
 func TestRefusals(t *testing.T) {
 	for err, reason := range map[error]packet.Reason{
-		linkspan.ErrNoRoute:                      packet.TopicNameInvalid,
-		linkspan.ErrInvalidTopic:                 packet.TopicNameInvalid,
-		linkspan.ErrTooManyTopics:                packet.QuotaExceeded,
-		linkspan.ErrTooLarge:                     packet.QuotaExceeded,
-		linkspan.ErrNotAuthorized:                packet.NotAuthorized,
+		linkspan.ErrNoRoute:                       packet.TopicNameInvalid,
+		linkspan.ErrInvalidTopic:                  packet.TopicNameInvalid,
+		linkspan.ErrTooManyTopics:                 packet.QuotaExceeded,
+		linkspan.ErrTooLarge:                      packet.QuotaExceeded,
+		linkspan.ErrNotAuthorized:                 packet.NotAuthorized,
 		linkspan.Permanent(errors.New("no idea")): packet.UnspecifiedError,
 	} {
 		t.Run(err.Error(), func(t *testing.T) {

@@ -57,6 +57,7 @@ var (
 	endSilent    = &ending{reason: packet.KeepAliveTimeout}
 	endStopping  = &ending{reason: packet.ServerShuttingDown}
 	endNoConnect = &ending{reason: packet.KeepAliveTimeout, text: "no CONNECT in time", quiet: true}
+	endNotMQTT   = &ending{reason: packet.ProtocolError, text: "the first packet is no CONNECT", quiet: true}
 	endNotRead   = &ending{reason: packet.UnspecifiedError, text: "the device reads nothing", quiet: true}
 )
 

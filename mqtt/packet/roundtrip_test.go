@@ -203,7 +203,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Run(fmt.Sprintf("%v/%v", typ, v), func(t *testing.T) {
 				g := generator{rand.New(rand.NewPCG(uint64(v), uint64(typ)))}
 				reused := newPacket(typ)
-				for range 50 {
+				for range 20 {
 					var want []string
 					var buffer []byte
 					for range 10 {

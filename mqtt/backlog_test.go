@@ -1,0 +1,185 @@
+package mqtt_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt"
+	"github.com/linkspan/linkspan/mqtt/packet"
+)
+
+// P6: while the sink has no room nothing is handed on and nothing lost, and everything but messages is answered.
+func TestFullSink(t *testing.T) {
+	everyVersion(t, func(t *testing.T, v packet.Version) {
+		b := start(t)
+		b.sink.set(func(s *sink) { s.full = true })
+		c := b.join(v, "d1")
+		for i := range 10 {
+			c.Send(publish(byte(i%3), uint16(i), "t", fmt.Sprint(i)))
+		}
+		c.Ping()
+		c.Subscribe(1, filter("x", 1))
+		b.send(linkspan.Message{Topic: "x", QoS: 1})
+		var p packet.Publish
+		c.Expect(packet.PUBLISH, &p)
+		c.Send(&packet.Ack{Type: packet.PUBACK, PacketID: p.PacketID}, &packet.Unsubscribe{PacketID: 2, Filters: []string{"x"}})
+		c.Expect(packet.UNSUBACK, nil)
+		if b.sink.count() != 0 || b.Stats().Backlog.Load() == 0 {
+			t.Error("handed on without room")
+		}
+		b.sink.set(func(s *sink) { s.full = false })
+		if got := payloads(b.sink.wait(10)); got != "0 1 2 3 4 5 6 7 8 9" { // P3
+			t.Errorf("order %s", got)
+		}
+		for i := range 10 {
+			if i%3 > 0 {
+				c.ExpectAck(packet.PUBACK+packet.Type(i%3-1), uint16(i), packet.Success)
+			}
+		}
+		until(t, "the backlog is empty", func() bool { return b.Stats().Backlog.Load() == 0 })
+	})
+}
+
+// P6: beyond the backlog's bound the device is not read, and goes on where it was held up.
+func TestFullBacklog(t *testing.T) {
+	b := start(t, func(c *mqtt.ListenerConfig) { c.MaxBacklog, c.ReceiveMaximum = 10_000, 65535 })
+	b.sink.set(func(s *sink) { s.full = true })
+	c := b.dial(packet.V311)
+	c.Connect(packet.Connect{ClientID: "d1", CleanStart: true, KeepAlive: 1})
+	const n = 3000
+	payload := strings.Repeat("x", 1000)
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for id := uint16(1); id <= n; id++ {
+			p := publish(1, id, "t", payload)
+			if _, err := c.Conn.Write(p.Append(nil, packet.V311)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	until(t, "the backlog is full", func() bool { return b.Stats().Backlog.Load() >= 10_000 })
+	<-time.After(2 * time.Second) // longer than the keep-alive allows: it is we who do not listen
+	if held := b.Stats().Backlog.Load(); held > 11_100 {
+		t.Errorf("%d bytes held back", held)
+	}
+	b.sink.set(func(s *sink) { s.full = false })
+	for id := uint16(1); id <= n; id++ {
+		c.ExpectAck(packet.PUBACK, id, packet.Success)
+	}
+	<-sent
+}
+
+// The bound of all connections together holds, and lets each go on in the end.
+func TestFullBacklogOfAll(t *testing.T) {
+	b := start(t, func(c *mqtt.ListenerConfig) { c.MaxBacklogTotal = 1500 })
+	b.sink.set(func(s *sink) { s.full = true })
+	payload := strings.Repeat("x", 1000)
+	for i := range 5 {
+		c := b.join(packet.V5, fmt.Sprint(i))
+		for range 4 {
+			c.Send(publish(0, 0, "t", payload))
+		}
+	}
+	until(t, "each has one in its backlog", func() bool { return b.Stats().Backlog.Load() >= 5_000 })
+	if held := b.Stats().Backlog.Load(); held > 7_100 {
+		t.Errorf("%d bytes held back", held)
+	}
+	b.sink.set(func(s *sink) { s.full = false })
+	b.sink.wait(20)
+}
+
+// A device that leaves behind what it sent has sent it: DISCONNECT keeps its place behind the messages.
+func TestGoodbyeBehindBacklog(t *testing.T) {
+	for _, goodbye := range []bool{true, false} {
+		b := start(t)
+		b.sink.set(func(s *sink) { s.full = true })
+		c := b.join(packet.V311, "d1")
+		c.Send(publish(0, 0, "t", "1"), publish(0, 0, "t", "2"))
+		if goodbye {
+			c.Send(&packet.Disconnect{})
+		}
+		_ = c.Conn.Close()
+		until(t, "all is read", func() bool { return b.Stats().Backlog.Load() >= 12 })
+		b.sink.set(func(s *sink) { s.full = false })
+		if got := payloads(b.sink.wait(2)); got != "1 2" {
+			t.Errorf("got %s", got)
+		}
+		until(t, "it is gone", func() bool { return b.Stats().Open.Load() == 0 })
+	}
+}
+
+// P8: stop means drain. What the sink has is acknowledged, MQTT 5 is told why, and then the connection ends.
+func TestDrain(t *testing.T) {
+	everyVersion(t, func(t *testing.T, v packet.Version) {
+		b := start(t)
+		b.sink.hold = true
+		busy, idle := b.join(v, "busy"), b.join(v, "idle")
+		busy.Send(publish(1, 1, "t", "x"), publish(0, 0, "t", "x"), publish(2, 2, "t", "x"))
+		b.sink.wait(3)
+		b.stop()
+		expectEnd := func(c interface {
+			ExpectDisconnect(packet.Reason) packet.Disconnect
+			ExpectClosed()
+		}) {
+			if v == packet.V5 {
+				c.ExpectDisconnect(packet.ServerShuttingDown)
+			} else {
+				c.ExpectClosed()
+			}
+		}
+		expectEnd(idle) // so it is draining
+		busy.Send(publish(1, 3, "t", "too late"))
+		b.sink.settle(2, nil)
+		b.sink.settle(0, nil)
+		busy.ExpectAck(packet.PUBACK, 1, packet.Success)
+		busy.ExpectAck(packet.PUBREC, 2, packet.Success)
+		expectEnd(busy)
+		select {
+		case err := <-b.ended:
+			t.Fatalf("ended with a QoS 0 message in flight: %v", err)
+		default:
+		}
+		b.sink.settle(1, nil)
+		b.shutdown()
+		if n := b.sink.count(); n != 3 {
+			t.Errorf("%d messages", n)
+		}
+	})
+}
+
+// P8: a sink that never answers holds up the end no longer than DrainTimeout, and nothing is acknowledged.
+func TestDrainTimeout(t *testing.T) {
+	b := start(t, func(c *mqtt.ListenerConfig) { c.DrainTimeout = 20 * time.Millisecond })
+	b.sink.hold = true
+	c := b.join(packet.V5, "d1")
+	c.Send(publish(1, 1, "t", "x"))
+	b.sink.wait(1)
+	b.stop()
+	c.ExpectDisconnect(packet.ServerShuttingDown)
+	b.shutdown()
+	b.sink.settle(0, nil) // late, and harmless
+}
+
+// A device that is gone does not take back what it sent: the sink's context is not the connection's.
+func TestContextOutlivesConnection(t *testing.T) {
+	b := start(t)
+	contexts := make(chan context.Context, 1)
+	b.sink.onward = linkspan.SinkFunc(func(ctx context.Context, _ *linkspan.Message, done func(error)) {
+		contexts <- ctx
+		done(nil)
+	})
+	c := b.join(packet.V5, "d1")
+	c.Send(publish(1, 1, "t", "x"))
+	ctx := <-contexts
+	_ = c.Conn.Close()
+	until(t, "it is gone", func() bool { return b.Stats().Open.Load() == 0 })
+	if ctx.Err() != nil {
+		t.Error("ended with the connection")
+	}
+}
