@@ -107,6 +107,30 @@ func start(t *testing.T, n int, config func(ports []int) string) *harness.Linksp
 	return l
 }
 
+// launchLinkspan starts Linkspan and does not wait for it.
+func launchLinkspan(t *testing.T, config string) *harness.Linkspan {
+	t.Helper()
+	l, err := harness.NewLinkspan(world.binary, t.TempDir(), 0, func([]int) string { return config })
+	must(t, err)
+	must(t, l.Launch())
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("--- Linkspan\n%s", l.Log())
+		}
+		l.Kill()
+	})
+	return l
+}
+
+// ready returns nil if /readyz answers with that status.
+func ready(t *testing.T, l *harness.Linkspan, want int) error {
+	status, body, err := l.Get(t.Context(), "/readyz")
+	if err == nil && status != want {
+		err = fmt.Errorf("/readyz says %d, not %d: %s", status, want, body)
+	}
+	return err
+}
+
 // gateway starts Linkspan with one MQTT listener on Kafka. routes is YAML.
 func gateway(t *testing.T, kafka *harness.Kafka, routes string) *harness.Linkspan {
 	t.Helper()
@@ -121,7 +145,7 @@ func gatewayConfig(brokers []string, port int, routes string) string {
 // topic returns a Kafka topic of this test's own that has partitions partitions.
 func topic(t *testing.T, kafka *harness.Kafka, name string, partitions int32) string {
 	t.Helper()
-	must(t, harness.CreateTopic(deadline(t), kafka.Addrs(), name, partitions))
+	must(t, harness.CreateTopic(deadline(t), kafka.Addrs(), name, partitions, nil))
 	return name
 }
 

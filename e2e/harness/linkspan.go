@@ -41,7 +41,7 @@ func BuildLinkspan(ctx context.Context, dir string) (string, error) {
 // section, for n free ports; it is asked again if one of them is taken in the meantime.
 func StartLinkspan(ctx context.Context, binary, dir string, n int, config func(ports []int) string) (*Linkspan, error) {
 	for attempt := 0; ; attempt++ {
-		l, err := newLinkspan(binary, filepath.Join(dir, fmt.Sprint(attempt)), n, config)
+		l, err := NewLinkspan(binary, filepath.Join(dir, fmt.Sprint(attempt)), n, config)
 		if err != nil {
 			return nil, err
 		}
@@ -52,7 +52,8 @@ func StartLinkspan(ctx context.Context, binary, dir string, n int, config func(p
 	}
 }
 
-func newLinkspan(binary, dir string, n int, config func([]int) string) (*Linkspan, error) {
+// NewLinkspan prepares one, as [StartLinkspan] does, and does not start it.
+func NewLinkspan(binary, dir string, n int, config func([]int) string) (*Linkspan, error) {
 	ports, err := Ports(n + 1)
 	if err != nil {
 		return nil, err
@@ -61,7 +62,7 @@ func newLinkspan(binary, dir string, n int, config func([]int) string) (*Linkspa
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	text := fmt.Sprintf("%s\nadmin: {listen: %q}\n", strings.TrimSpace(config(l.Ports)), l.Admin)
+	text := fmt.Sprintf("%s\nadmin: {listen: %q, stall_timeout: 5s}\n", strings.TrimSpace(config(l.Ports)), l.Admin)
 	return l, os.WriteFile(l.Config, []byte(text), 0o600)
 }
 

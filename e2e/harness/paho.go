@@ -101,10 +101,7 @@ func DialPaho5(ctx context.Context, o Options) (Device, error) {
 		OnClientError:      d.queue.fail,
 		OnServerDisconnect: func(p *paho.Disconnect) { d.queue.fail(fmt.Errorf("server disconnects with %#x", p.ReasonCode)) },
 	})
-	connect := &paho.Connect{
-		ClientID: o.Client, CleanStart: true, KeepAlive: 30,
-		Properties: &paho.ConnectProperties{TopicAliasMaximum: ptr(uint16(10))},
-	}
+	connect := &paho.Connect{ClientID: o.Client, CleanStart: true, KeepAlive: 30}
 	if o.Will != nil {
 		connect.WillMessage = &paho.WillMessage{Topic: o.Will.Topic, Payload: o.Will.Payload, QoS: o.Will.QoS, Retain: o.Will.Retain}
 	}

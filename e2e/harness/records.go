@@ -19,16 +19,16 @@ func Client(addrs []string, opts ...kgo.Opt) (*kgo.Client, error) {
 	}, opts...)...)
 }
 
-// CreateTopic creates a topic with the cluster's default replication, and waits until each partition has a leader: on
+// CreateTopic creates a topic with the cluster's default replication and the configs given, and waits until each partition has a leader: on
 // Apache Kafka there is none for a moment.
-func CreateTopic(ctx context.Context, addrs []string, topic string, partitions int32) error {
+func CreateTopic(ctx context.Context, addrs []string, topic string, partitions int32, configs map[string]*string) error {
 	client, err := Client(addrs)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	adm := kadm.NewClient(client)
-	if _, err := adm.CreateTopic(ctx, partitions, -1, nil, topic); err != nil {
+	if _, err := adm.CreateTopic(ctx, partitions, -1, configs, topic); err != nil {
 		return fmt.Errorf("create topic %s: %w", topic, err)
 	}
 	return Until(ctx, func() error {

@@ -66,6 +66,9 @@ func DialWire(ctx context.Context, addr, client string, keepAlive time.Duration)
 
 func newWire(conn net.Conn) *Wire { return &Wire{conn: conn, r: bufio.NewReader(conn)} }
 
+// Narrow makes the kernel keep little of what this side does not read.
+func (w *Wire) Narrow() error { return w.conn.(*net.TCPConn).SetReadBuffer(4 << 10) }
+
 // Close closes the socket without a DISCONNECT, as a device that loses power does.
 func (w *Wire) Close() error { return w.conn.Close() }
 
@@ -90,6 +93,9 @@ func (w *Wire) Subscribe(id uint16, filter string, qos byte) {
 
 // Ack adds an acknowledgement of that type.
 func (w *Wire) Ack(kind byte, id uint16) { w.append(kind, binary.BigEndian.AppendUint16(nil, id)) }
+
+// Puback adds a PUBACK.
+func (w *Wire) Puback(id uint16) { w.Ack(typePuback, id) }
 
 // Ping adds a PINGREQ.
 func (w *Wire) Ping() { w.append(typePingreq, nil) }
