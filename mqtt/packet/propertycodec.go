@@ -139,7 +139,7 @@ func (p *Properties) decode(b []byte, t Type) (rest []byte, err error) {
 func (p *Properties) decodeValue(id PropertyID, b []byte) (n int, err error) {
 	property := &propertyTable[id]
 	n = valueSize(property.kind, b)
-	if n < 0 || n > len(b) {
+	if n > len(b) {
 		return 0, malformed("MQTT5 2.2.2.1", "property goes past the property length")
 	}
 	b = b[:n]
