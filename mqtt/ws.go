@@ -18,6 +18,7 @@ const maxUpgrade = 16 << 10
 // upgrade answers the HTTP request that turns the connection into a WebSocket, bounded by the connection's deadline.
 func (c *conn) upgrade(rw io.ReadWriter) error {
 	var origin string
+	var spoken bool
 	u := ws.Upgrader{
 		OnRequest: func(uri []byte) error {
 			if path, _, _ := strings.Cut(string(uri), "?"); path != c.l.address.path {
@@ -31,8 +32,14 @@ func (c *conn) upgrade(rw io.ReadWriter) error {
 			}
 			return nil
 		},
-		Protocol: func(p []byte) bool { return string(p) == "mqtt" || string(p) == "mqttv3.1" }, // [MQTT-6.0.0-3], [MQTT-6.0.0-4]
+		Protocol: func(p []byte) bool { // [MQTT-6.0.0-4]
+			spoken = string(p) == "mqtt" || string(p) == "mqttv3.1"
+			return spoken
+		},
 		OnBeforeUpgrade: func() (ws.HandshakeHeader, error) {
+			if !spoken { // [MQTT-6.0.0-3]
+				return nil, ws.RejectConnectionError(ws.RejectionStatus(http.StatusBadRequest), ws.RejectionReason("no subprotocol mqtt"))
+			}
 			if origin != "" && len(c.l.cfg.Origins) > 0 && !slices.Contains(c.l.cfg.Origins, origin) {
 				return nil, ws.RejectConnectionError(ws.RejectionStatus(http.StatusForbidden), ws.RejectionReason("origin not allowed"))
 			}
