@@ -68,13 +68,13 @@ func TestRetainedModel(t *testing.T) {
 			if payload != "" {
 				model[topic] = value{round, expires}
 			}
+			if round%100 != 0 && round != rounds {
+				continue
+			}
 			for topic, v := range model {
 				if !v.expires.IsZero() && !now.Before(v.expires) {
 					delete(model, topic)
 				}
-			}
-			if round%100 != 0 && round != rounds {
-				continue
 			}
 			for range 20 {
 				filter := randomName(rnd, filterWords)

@@ -17,7 +17,7 @@ type will struct {
 type wills struct {
 	mu      sync.Mutex
 	waiting []*linkspan.Message
-	bytes   int
+	bytes   int // of all that are not settled
 	running bool
 }
 
@@ -67,9 +67,6 @@ func (r *Registry) publishWills() {
 		}
 		r.wills.mu.Lock()
 		r.wills.waiting = append(left, r.wills.waiting...)
-		for _, m := range left {
-			r.wills.bytes += size(m)
-		}
 		r.wills.mu.Unlock()
 		sleep(r.ctx, retry)
 		retry = min(2*retry, maxRetry)
@@ -92,9 +89,6 @@ func (r *Registry) nextWills() []*linkspan.Message {
 	batch := w.waiting[:n:n]
 	if w.waiting = w.waiting[n:]; len(w.waiting) == 0 {
 		w.waiting, w.running = nil, n > 0
-	}
-	for _, m := range batch {
-		w.bytes -= size(m)
 	}
 	return batch
 }
@@ -127,20 +121,24 @@ func (r *Registry) sendWills(batch []*linkspan.Message) (left []*linkspan.Messag
 	return r.sortWills(batch, errs)
 }
 
-// sortWills counts the wills that are settled and returns the others.
+// sortWills counts the wills that are settled and returns the others. errs may be shorter than batch.
 func (r *Registry) sortWills(batch []*linkspan.Message, errs []error) (left []*linkspan.Message) {
+	settled := 0
 	for i, m := range batch {
 		switch {
-		case i >= len(errs):
-			left = append(left, m)
-		case errs[i] == nil:
+		case i < len(errs) && errs[i] == nil:
 			r.stats.WillsPublished.Add(1)
-		case linkspan.IsPermanent(errs[i]):
+			settled += size(m)
+		case i < len(errs) && linkspan.IsPermanent(errs[i]):
 			r.stats.WillsRefused.Add(1)
+			settled += size(m)
 			r.log.Warn("will refused", "client", m.Client, "topic", m.Topic, "error", errs[i])
 		default:
 			left = append(left, m)
 		}
 	}
+	r.wills.mu.Lock()
+	r.wills.bytes -= settled
+	r.wills.mu.Unlock()
 	return left
 }
