@@ -76,6 +76,12 @@ func (d *Decoder) Locate(path string) (Place, bool) {
 	}
 }
 
+// Said returns where exactly that key was said. False: nowhere.
+func (d *Decoder) Said(path string) (Place, bool) {
+	p, ok := d.places[path]
+	return p, ok
+}
+
 // File decodes the text of a YAML file into a pointer to a struct.
 func (d *Decoder) File(name string, text []byte, into any) {
 	d.file = name

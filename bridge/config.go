@@ -1,0 +1,236 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/linkspan/linkspan/admin"
+	"github.com/linkspan/linkspan/bridge/internal/strict"
+	"github.com/linkspan/linkspan/kafka"
+	"github.com/linkspan/linkspan/mqtt"
+	"github.com/linkspan/linkspan/route"
+	"github.com/linkspan/linkspan/session"
+)
+
+//go:generate go run ../internal/configdoc -o ../docs/configuration.md
+
+// Config is all that a bridge can be told: the sum of what its parts can be told. [Load] reads one, [Default] is what
+// holds where nothing is said.
+type Config struct {
+	// Kafka says where the Kafka cluster is, and how to write to it and read from it.
+	Kafka kafka.Config `yaml:"kafka"`
+	// Endpoints are the places where messages enter and leave, by names of your own. Routes and metrics use the names.
+	// Left out: one, devices, that listens on mqtt://127.0.0.1:1883.
+	Endpoints map[string]Endpoint `yaml:"endpoints"`
+	// Routes say which message goes where, in both directions. They are tried in order, and the first that matches takes the
+	// message. Left out: the default routes.
+	Routes []route.Config `yaml:"routes"`
+	// DefaultRoute takes what devices publish and no other route takes; it has no from. Left out: such a message is refused
+	// to its sender (MQTT 5: topic name invalid) and counted.
+	DefaultRoute *route.Config `yaml:"default_route"`
+	// Sessions bounds what is kept for devices.
+	Sessions session.Config `yaml:"sessions"`
+	// Admin is the HTTP port for operators.
+	Admin admin.Config `yaml:"admin"`
+	// Log is what is written to standard error.
+	Log LogConfig `yaml:"log"`
+	// DrainTimeout bounds how long a stop may take: messages that devices have handed over are given this long to be
+	// stored and acknowledged. Default 20s. Keep it below the time after which whatever stops the process kills it, such as
+	// Kubernetes' terminationGracePeriodSeconds.
+	DrainTimeout time.Duration `yaml:"drain_timeout"`
+
+	origin *strict.Decoder // where each key was said; nil: nowhere
+}
+
+// Endpoint is one place where messages enter and leave. It listens, or it dials.
+type Endpoint struct {
+	mqtt.ListenerConfig `yaml:",inline"`
+	// Dial is the URL of a broker that is already there. This version has no client endpoints and refuses the key.
+	Dial string `yaml:"dial"`
+}
+
+// SetDefaults gives e the values that hold where nothing is said.
+func (e *Endpoint) SetDefaults() {
+	e.ListenerConfig = mqtt.DefaultListenerConfig()
+	e.URL = ""
+}
+
+// LogConfig is what is logged, and how.
+type LogConfig struct {
+	// Level is the least level that is logged: trace, debug, info, warn or error. Default info. Info has a line for each
+	// change of state, debug one for each connection, trace more than that. Payloads and secrets are logged at no level.
+	Level string `yaml:"level"`
+	// Format is text or json. Default text.
+	Format string `yaml:"format"`
+}
+
+// Default returns the configuration of a bridge that was told nothing.
+func Default() Config {
+	k := kafka.Default()
+	k.Embedded.Dir = "" // depends on the user
+	return Config{
+		Kafka:        k,
+		Sessions:     session.DefaultConfig(),
+		Admin:        admin.DefaultConfig(),
+		Log:          LogConfig{Level: "info", Format: "text"},
+		DrainTimeout: 20 * time.Second,
+	}
+}
+
+// complete fills in what is left out and depends on more than itself. lookup finds environment variables.
+func (c *Config) complete(lookup func(string) (string, bool)) {
+	if c.Kafka.Embedded.Dir == "" {
+		c.Kafka.Embedded.Dir = dataDir(lookup)
+	}
+	if c.Endpoints == nil {
+		var e Endpoint
+		e.SetDefaults()
+		e.URL = "mqtt://127.0.0.1:1883"
+		c.Endpoints = map[string]Endpoint{"devices": e}
+	}
+	if c.Routes == nil {
+		c.Routes = route.DefaultRoutes()
+	}
+}
+
+// dataDir returns the directory for the data of this user's programs, as the XDG base directory specification has it; "" if
+// the environment does not tell.
+func dataDir(lookup func(string) (string, bool)) string {
+	if dir, _ := lookup("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "linkspan")
+	}
+	if home, _ := lookup("HOME"); home != "" {
+		return filepath.Join(home, ".local", "share", "linkspan")
+	}
+	return ""
+}
+
+// problems collects what is wrong, each with the path of its key.
+type problems []error
+
+func (p *problems) add(key, format string, args ...any) {
+	*p = append(*p, fmt.Errorf(key+": "+format, args...))
+}
+
+// take adds the errors of a part of the configuration whose keys begin with prefix.
+func (p *problems) take(prefix string, err error) {
+	for _, e := range unjoin(err) {
+		*p = append(*p, errors.New(prefix+e.Error()))
+	}
+}
+
+// unjoin returns the errors that were joined, in order.
+func unjoin(err error) (all []error) {
+	switch e := err.(type) {
+	case nil:
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			all = append(all, unjoin(inner)...)
+		}
+	default:
+		all = append(all, err)
+	}
+	return all
+}
+
+// Validate reports all that is wrong with c, contradictions between its parts included. Each error begins with the path of
+// its key. It opens no file and no connection.
+func (c *Config) Validate() error {
+	var p problems
+	p.take("", c.Kafka.Validate())
+	p.take("sessions.", c.Sessions.Validate())
+	p.take("admin.", c.Admin.Validate())
+	c.validateEndpoints(&p)
+	c.validateListens(&p)
+	if c.Routes != nil && len(c.Routes) == 0 {
+		p.add("routes", "the list is empty, so nothing would go anywhere; leave routes out for the default routes")
+	}
+	if _, err := c.table(nil); err != nil {
+		p.take("", err)
+	}
+	if _, ok := levels()[c.Log.Level]; !ok {
+		p.add("log.level", "%q is none of trace, debug, info, warn, error", c.Log.Level)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		p.add("log.format", "%q is none of text, json", c.Log.Format)
+	}
+	if c.DrainTimeout <= 0 {
+		p.add("drain_timeout", "must be positive, is %v; what is in flight needs some time to be stored", c.DrainTimeout)
+	}
+	return errors.Join(p...)
+}
+
+var (
+	endpointName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+	protocols    = []string{"mqtt", "mqtts", "ws", "wss", "amqp", "amqps", "kafka"}
+)
+
+func (c *Config) validateEndpoints(p *problems) {
+	if c.Endpoints != nil && len(c.Endpoints) == 0 {
+		p.add("endpoints", "the section is empty, so no device could connect; leave endpoints out for one on mqtt://127.0.0.1:1883")
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
+		e, key := c.Endpoints[name], "endpoints."+name
+		switch {
+		case !endpointName.MatchString(name):
+			p.add(key, "a name has letters, digits, - _ . only, and begins with a letter or digit")
+		case slices.Contains(protocols, name):
+			p.add(key, "in a route that name means all endpoints of a protocol; choose another")
+		}
+		switch {
+		case e.Dial != "":
+			p.add(key+".dial", "client endpoints are not available in this version; Linkspan can listen (listen: mqtt://:1883), but not dial a broker")
+		case e.URL == "":
+			p.add(key, "says nowhere to listen; add listen: mqtt://:1883 (or mqtts, ws, wss)")
+		default:
+			p.take(key+".", e.ListenerConfig.Validate())
+		}
+	}
+}
+
+// validateListens refuses two parts that would listen on the same port.
+func (c *Config) validateListens(p *problems) {
+	type place struct{ key, host, port string }
+	var places []place
+	add := func(key, hostport string) {
+		host, port, err := net.SplitHostPort(hostport)
+		if err != nil || port == "0" {
+			return
+		}
+		for _, o := range places {
+			if port == o.port && (host == o.host || anyAddress(host) || anyAddress(o.host)) {
+				p.add(key, "port %s is that of %s already; each needs its own", port, o.key)
+				return
+			}
+		}
+		places = append(places, place{key, host, port})
+	}
+	if len(c.Kafka.Brokers) == 0 {
+		add("kafka.embedded.listen", c.Kafka.Embedded.Listen)
+	}
+	add("admin.listen", c.Admin.Listen)
+	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
+		if u, err := url.Parse(c.Endpoints[name].URL); err == nil {
+			add("endpoints."+name+".listen", net.JoinHostPort(u.Hostname(), portOf(u)))
+		}
+	}
+}
+
+func anyAddress(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
+}
+
+func portOf(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	return map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}[u.Scheme]
+}

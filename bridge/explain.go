@@ -1,0 +1,167 @@
+package bridge
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/route"
+)
+
+// A Question is a message that one wants to see routed.
+type Question struct {
+	Down     bool   // it is a record of Kafka, not a message of a device
+	Topic    string // of MQTT, or of Kafka
+	Payload  string
+	Headers  [][2]string // of the record; user properties of the message
+	Key      *string     // of the record; nil: none
+	Endpoint string      // where the message comes in; "": at the first by name
+	Client   string      // identifier of the device
+	User     string      // its user name; "": none
+	QoS      byte        // of the message
+	Retain   bool        // of the message
+}
+
+// Explain tells which route of cfg takes a message, why, and what comes out on the other side.
+func Explain(cfg Config, q Question) (string, error) {
+	table, err := cfg.table(nil)
+	if err != nil {
+		return "", located(cfg.origin, err)
+	}
+	if _, ok := cfg.Endpoints[q.Endpoint]; !ok && q.Endpoint != "" {
+		return "", fmt.Errorf("there is no endpoint %s", q.Endpoint)
+	}
+	if q.QoS > 2 {
+		return "", fmt.Errorf("there is no QoS %d; 0, 1 or 2", q.QoS)
+	}
+	m := &linkspan.Message{
+		Topic: q.Topic, Payload: []byte(q.Payload), QoS: q.QoS, Retain: q.Retain,
+		Endpoint: q.Endpoint, Client: q.Client, Username: q.User, Received: time.Now(),
+	}
+	a := answer{}
+	if q.Down {
+		m.Topic, m.QoS, m.Client = "", 0, ""
+		m.Record = linkspan.Record{Topic: q.Topic, Timestamp: m.Received}
+		if q.Key != nil {
+			m.Record.Key = []byte(*q.Key)
+		}
+		for _, h := range q.Headers {
+			m.Record.Headers = append(m.Record.Headers, linkspan.Header{Key: h[0], Value: []byte(h[1])})
+		}
+		a.steps(table.ExplainDown(m))
+		return a.packet(), nil
+	}
+	for _, h := range q.Headers {
+		m.UserProperties = append(m.UserProperties, linkspan.Property{Key: h[0], Value: h[1]})
+	}
+	a.steps(table.ExplainUp(m))
+	return a.record(), nil
+}
+
+// An answer is the text of an explanation.
+type answer struct {
+	b strings.Builder
+	e route.Explanation
+}
+
+// steps tells which routes were asked.
+func (a *answer) steps(e route.Explanation) {
+	a.e = e
+	w := tabwriter.NewWriter(&a.b, 0, 0, 2, ' ', 0)
+	for _, s := range e.Steps {
+		verdict := "takes it"
+		if s.Why != "" {
+			verdict = "no: " + s.Why
+		}
+		fmt.Fprintf(w, "%s\t%s → %s\t%s\n", s.Route, s.From, s.To, verdict)
+	}
+	if e.Default {
+		fmt.Fprintf(w, "%s\tanything else\ttakes it\n", e.Route)
+	}
+	w.Flush()
+}
+
+// line adds one line of what comes out.
+func (a *answer) line(name, value string) { fmt.Fprintf(&a.b, "  %-16s %s\n", name, value) }
+
+func (a *answer) record() string {
+	if a.e.Err != nil {
+		fmt.Fprintf(&a.b, "\nrefused to the device: %v\n", a.e.Err)
+		return a.b.String()
+	}
+	r := &a.e.Message.Record
+	a.b.WriteString("\nKafka record\n")
+	topic := r.Topic
+	if a.e.NewTopic {
+		topic += "  (created if it is not there, with kafka.topics.create)"
+	}
+	a.line("topic", topic)
+	switch {
+	case r.Partition != linkspan.AnyPartition:
+		a.line("partition", strconv.Itoa(int(r.Partition)))
+	case r.Key != nil:
+		a.line("partition", "by the key")
+	default:
+		a.line("partition", "any")
+	}
+	if r.Key != nil {
+		a.line("key", text(r.Key))
+	}
+	for _, h := range r.Headers {
+		a.line("header", h.Key+": "+text(h.Value))
+	}
+	a.line("value", text(a.e.Message.Payload))
+	return a.b.String()
+}
+
+func (a *answer) packet() string {
+	switch {
+	case a.e.Route == "":
+		a.b.WriteString("\nno route takes it; it is left alone\n")
+		return a.b.String()
+	case a.e.Err != nil:
+		fmt.Fprintf(&a.b, "\nleft alone and counted: %v\n", a.e.Err)
+		return a.b.String()
+	}
+	m := a.e.Message
+	a.b.WriteString("\nMQTT message\n")
+	a.line("topic", m.Topic)
+	a.line("qos", fmt.Sprintf("%d, or what the subscription asks for if that is less", m.QoS))
+	a.line("retain", strconv.FormatBool(m.Retain))
+	where := "subscribers on all endpoints"
+	if m.Target != "" {
+		where = "subscribers on endpoint " + m.Target
+	}
+	a.line("goes to", where)
+	if m.ContentType != "" {
+		a.line("content type", m.ContentType)
+	}
+	if m.ResponseTopic != "" {
+		a.line("response topic", m.ResponseTopic)
+	}
+	if m.CorrelationData != nil {
+		a.line("correlation data", text(m.CorrelationData))
+	}
+	if !m.Expires.IsZero() {
+		a.line("expires in", time.Until(m.Expires).Round(time.Second).String())
+	}
+	for _, p := range m.UserProperties {
+		a.line("user property", p.Key+": "+p.Value)
+	}
+	if a.e.HeadersLeftOut > 0 {
+		a.line("left out", fmt.Sprintf("%d headers that MQTT has no form for", a.e.HeadersLeftOut))
+	}
+	a.line("payload", text(m.Payload))
+	return a.b.String()
+}
+
+// text shows bytes as they are if they can be read, else as a Go string.
+func text(b []byte) string {
+	if q := strconv.Quote(string(b)); q[1:len(q)-1] != string(b) {
+		return q
+	}
+	return string(b)
+}

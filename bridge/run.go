@@ -1,0 +1,124 @@
+// Package bridge joins the parts of Linkspan: it reads the configuration, builds what it asks for, and owns the order in
+// which the parts start and stop. It is the only package that knows them all.
+package bridge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkspan/linkspan/admin"
+	"github.com/linkspan/linkspan/kafka"
+	"github.com/linkspan/linkspan/route"
+	"github.com/linkspan/linkspan/session"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// patience is how long a start waits for Kafka before devices may connect without it.
+const patience = 5 * time.Second
+
+// A bridge is one running bridge.
+type bridge struct {
+	cfg   Config
+	log   *slog.Logger
+	phase atomic.Int32
+
+	client    *kafka.Client
+	routes    *route.Table
+	uplink    gate
+	sessions  *session.Registry
+	consumer  *kafka.Consumer
+	joined    chan struct{} // closed when Kafka has been reached and the consumer knows where it starts
+	endpoints []endpoint
+}
+
+// Run runs a bridge until ctx ends, then drains it (P8) and returns nil. started is called once everything is up, or up
+// but for a Kafka cluster that cannot be reached, which Run goes on trying. Run returns an error for what it cannot run
+// with: a port in use, a data directory that cannot be written, a cluster that refuses the login.
+func Run(ctx context.Context, cfg Config, log *slog.Logger, started func(Status)) error {
+	b := &bridge{cfg: cfg, log: log, joined: make(chan struct{})}
+	parts := newParts()
+	var status Status
+	err := b.start(ctx, parts, &status)
+	if err == nil && ctx.Err() == nil {
+		b.phase.Store(running)
+		started(status)
+		select {
+		case <-ctx.Done():
+		case err = <-parts.failed:
+		}
+	}
+	b.phase.Store(stopping)
+	log.Info("stopping", "drain_timeout", cfg.DrainTimeout)
+	drain, cancel := context.WithTimeout(context.Background(), cfg.DrainTimeout)
+	defer cancel()
+	err = errors.Join(err, parts.stop(drain))
+	log.Info("stopped")
+	return err
+}
+
+// start starts the parts from top to bottom, each before what needs it. They stop in the reverse order.
+func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error {
+	// The admin port answers first and last, so that one can always ask why nothing moves.
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	operators, err := admin.Listen(b.cfg.Admin, registry, b.ready, b.log)
+	if err != nil {
+		return err
+	}
+	parts.run(operators.Run)
+	if a := operators.Addr(); a != nil {
+		status.Admin = a.String()
+	}
+
+	// The embedded broker is there before its client, and outlives it.
+	if len(b.cfg.Kafka.Brokers) == 0 {
+		if err := b.startEmbedded(parts, status); err != nil {
+			return err
+		}
+	}
+	status.Kafka = b.cfg.Kafka.Brokers
+
+	// The producer answers for what it was given until Kafka does. So it is emptied when all who send to it have stopped.
+	if b.client, err = kafka.New(b.cfg.Kafka, b.log); err != nil {
+		return err
+	}
+	producer := b.client.Producer()
+	parts.onStop(func(ctx context.Context) error {
+		defer b.client.Close()
+		return producer.Drain(ctx)
+	})
+
+	// Routes stand between Kafka and everything else, in both directions.
+	var specs topicSpecs
+	if b.routes, err = b.cfg.table(specs.add); err != nil {
+		return err
+	}
+	b.client.SpecifyTopics(specs.get)
+	b.uplink.to = b.routes.Uplink(producer)
+	status.Routes = describe(b.cfg.Routes, b.cfg.DefaultRoute)
+
+	// Sessions take what comes down, and send wills up.
+	sessions := b.cfg.Sessions
+	sessions.Uplink, sessions.Replay = &b.uplink, replayer{b.client, b.routes}
+	b.sessions = session.NewRegistry(sessions, b.log)
+	parts.onStop(b.sessions.Close)
+
+	// The consumer knows where it starts before a device can publish: who has subscribed by then misses nothing after it.
+	topics, patterns := b.routes.Subscriptions()
+	b.consumer = b.client.NewConsumer(kafka.ConsumerConfig{Topics: topics, Patterns: patterns})
+	parts.run(b.join)
+	if err := b.waitForKafka(ctx, parts); err != nil {
+		return err
+	}
+
+	// Devices come last, when there is somewhere for their messages to go, and are the first to be told to stop.
+	if err := b.listen(parts, status); err != nil {
+		return err
+	}
+	registry.MustRegister(newCollector(b)) // all that can be counted is there
+	return nil
+}

@@ -1,0 +1,117 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/linkspan/linkspan/kafka"
+	"github.com/linkspan/linkspan/mqtt"
+)
+
+// Status is what runs where.
+type Status struct {
+	Endpoints []EndpointStatus // by name
+	Kafka     []string         // addresses of the brokers
+	DataDir   string           // of the embedded broker; "": there is none
+	Banner    string           // of the embedded broker: what it is for; "": there is none
+	Admin     string           // host:port; "": there is none
+	Routes    []string         // the routes in force, for people to read
+}
+
+// EndpointStatus is where one endpoint listens.
+type EndpointStatus struct{ Name, URL string }
+
+// An endpoint is a listener that runs, with its name.
+type endpoint struct {
+	name     string
+	listener *mqtt.Listener
+}
+
+// startEmbedded starts the embedded broker and makes it the cluster of the bridge.
+func (b *bridge) startEmbedded(parts *parts, status *Status) error {
+	broker, err := kafka.StartEmbedded(b.cfg.Kafka.Embedded, b.log)
+	if err != nil {
+		return err
+	}
+	parts.onStop(func(context.Context) error {
+		broker.Close()
+		return nil
+	})
+	b.cfg.Kafka.Brokers = []string{broker.Addr()}
+	status.DataDir, status.Banner = b.cfg.Kafka.Embedded.Dir, broker.Banner()
+	b.log.Info("embedded Kafka started", "listen", broker.Addr(), "dir", status.DataDir)
+	return nil
+}
+
+// join reaches Kafka, however long that takes, and then delivers what comes down until ctx ends. It gives up only on what
+// no waiting can mend, such as a refused login.
+func (b *bridge) join(ctx context.Context) error {
+	if err := b.client.Ping(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	if err := b.client.EnsureTopics(ctx, needed(b.routes)); err != nil && ctx.Err() == nil {
+		// Devices are told what Kafka does not let us write when they try to; all else goes on.
+		b.log.Error("not all Kafka topics can be used", "err", err)
+	}
+	return together(ctx, []func(ctx context.Context) error{
+		func(ctx context.Context) error { return b.consumer.Run(ctx, b.routes.Downlink(b.sessions)) },
+		func(ctx context.Context) error {
+			select {
+			case <-b.consumer.Ready():
+				b.uplink.open.Store(true)
+				close(b.joined)
+				<-ctx.Done()
+			case <-ctx.Done():
+			}
+			return nil
+		},
+	})
+}
+
+// waitForKafka waits until the bridge has joined Kafka, but not for ever: devices that find the door closed give up, and
+// then so may people. It returns early when ctx ends.
+func (b *bridge) waitForKafka(ctx context.Context, parts *parts) error {
+	select {
+	case <-b.joined:
+		return nil
+	case <-ctx.Done():
+		return nil
+	case err := <-parts.failed:
+		return err
+	case <-time.After(patience):
+		b.log.Warn("Kafka cannot be reached yet; devices can connect, but get no acknowledgement until it is", "brokers", b.cfg.Kafka.Brokers)
+		return nil
+	}
+}
+
+// listen opens the endpoints to devices.
+func (b *bridge) listen(parts *parts, status *Status) error {
+	var runs []func(context.Context) error
+	for _, name := range slices.Sorted(maps.Keys(b.cfg.Endpoints)) {
+		cfg := b.cfg.Endpoints[name].ListenerConfig
+		cfg.Name = name
+		cfg.DrainTimeout = min(cfg.DrainTimeout, b.cfg.DrainTimeout/2) // the other half is for what stops after it
+		l, err := mqtt.Listen(cfg, b.sessions, b.log)
+		if err != nil {
+			for _, e := range b.endpoints {
+				_ = e.listener.Close()
+			}
+			return fmt.Errorf("endpoints.%s.listen: %w", name, err)
+		}
+		b.endpoints = append(b.endpoints, endpoint{name, l})
+		u, _ := url.Parse(cfg.URL) // it is valid
+		u.Host = l.Addr().String()
+		status.Endpoints = append(status.Endpoints, EndpointStatus{name, u.String()})
+		runs = append(runs, func(ctx context.Context) error { return l.Run(ctx, &b.uplink) })
+		b.log.Info("listening", "endpoint", name, "url", u.String())
+	}
+	parts.run(func(ctx context.Context) error { return together(ctx, runs) })
+	return nil
+}

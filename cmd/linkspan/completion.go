@@ -1,0 +1,171 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+type completion struct {
+	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
+}
+
+func (completion) Help() string {
+	return `The script goes to standard output. For this shell, or for good:
+
+    source <(linkspan completion bash)
+    linkspan completion bash > ~/.local/share/bash-completion/completions/linkspan
+    linkspan completion zsh  > "${fpath[1]}/_linkspan"
+    linkspan completion fish > ~/.config/fish/completions/linkspan.fish
+`
+}
+
+func (c completion) Run(p *program, app *kong.Application) error {
+	scripts := map[string]func(io.Writer, *kong.Application){"bash": bash, "zsh": zsh, "fish": fish}
+	scripts[c.Shell](p.stdout, app)
+	return nil
+}
+
+// commands returns what can follow the program's name.
+func commands(app *kong.Application) []*kong.Node {
+	return slices.DeleteFunc(slices.Clone(app.Children), func(n *kong.Node) bool { return n.Hidden })
+}
+
+// flags returns the flags of a command, those of the program included.
+func flags(n *kong.Node) (out []*kong.Flag) {
+	for _, group := range n.AllFlags(true) {
+		out = append(out, group...)
+	}
+	return out
+}
+
+// spellings returns how a flag can be written: --config, -c.
+func spellings(f *kong.Flag) []string {
+	out := []string{"--" + f.Name}
+	if f.Short != 0 {
+		out = append(out, "-"+string(f.Short))
+	}
+	return out
+}
+
+// words returns the values that a command's argument can have, where there are only so many.
+func words(n *kong.Node) (out []string) {
+	for _, p := range n.Positional {
+		if p.Enum != "" {
+			out = append(out, strings.Split(p.Enum, ",")...)
+		}
+	}
+	return out
+}
+
+// isFile reports whether a flag takes the name of a file.
+func isFile(f *kong.Flag) bool { return f.PlaceHolder == "FILE" }
+
+func bash(w io.Writer, app *kong.Application) {
+	var names []string
+	for _, c := range commands(app) {
+		names = append(names, c.Name)
+	}
+	fmt.Fprintf(w, `# bash completion of %[1]s
+_%[1]s() {
+	local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} candidates=
+	COMPREPLY=()
+	if ((COMP_CWORD == 1)); then
+		COMPREPLY=($(compgen -W '%[2]s --help' -- "$current"))
+		return
+	fi
+	case ${COMP_WORDS[1]} in
+`, app.Name, strings.Join(names, " "))
+	for _, c := range commands(app) {
+		candidates := words(c)
+		var files, values []string
+		for _, f := range flags(c) {
+			candidates = append(candidates, "--"+f.Name)
+			switch {
+			case isFile(f):
+				files = append(files, spellings(f)...)
+			case !f.IsBool():
+				values = append(values, spellings(f)...)
+			}
+		}
+		fmt.Fprintf(w, "\t%s)\n", c.Name)
+		if len(files)+len(values) > 0 {
+			fmt.Fprint(w, "\t\tcase $before in\n")
+			if len(files) > 0 {
+				fmt.Fprintf(w, "\t\t%s) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- \"$current\")); return ;;\n", strings.Join(files, "|"))
+			}
+			if len(values) > 0 {
+				fmt.Fprintf(w, "\t\t%s) return ;;\n", strings.Join(values, "|"))
+			}
+			fmt.Fprint(w, "\t\tesac\n")
+		}
+		fmt.Fprintf(w, "\t\tcandidates='%s' ;;\n", strings.Join(candidates, " "))
+	}
+	fmt.Fprintf(w, `	esac
+	COMPREPLY=($(compgen -W "$candidates" -- "$current"))
+}
+complete -F _%[1]s %[1]s
+`, app.Name)
+}
+
+func zsh(w io.Writer, app *kong.Application) {
+	fmt.Fprintf(w, "#compdef %[1]s\n# zsh completion of %[1]s\n_%[1]s() {\n\tlocal -a commands=(\n", app.Name)
+	for _, c := range commands(app) {
+		fmt.Fprintf(w, "\t\t%s\n", quoted(c.Name+":"+c.Help))
+	}
+	fmt.Fprintf(w, "\t)\n\tif ((CURRENT == 2)); then\n\t\t_describe command commands\n\t\treturn\n\tfi\n\tcase $words[2] in\n")
+	for _, c := range commands(app) {
+		fmt.Fprintf(w, "\t%s) _arguments '1:command:'", c.Name)
+		for _, f := range flags(c) {
+			value := ""
+			switch {
+			case isFile(f):
+				value = ":file:_files"
+			case !f.IsBool():
+				value = ":" + strings.ToLower(f.PlaceHolder) + ":"
+			}
+			for _, s := range spellings(f) {
+				fmt.Fprintf(w, " \\\n\t\t%s", quoted(s+"["+bracketed(f.Help)+"]"+value))
+			}
+		}
+		if v := words(c); v != nil {
+			fmt.Fprintf(w, " \\\n\t\t%s", quoted("2:value:("+strings.Join(v, " ")+")"))
+		}
+		fmt.Fprint(w, " ;;\n")
+	}
+	fmt.Fprintf(w, "\tesac\n}\nif [[ ${funcstack[1]} == _%[1]s ]]; then\n\t_%[1]s \"$@\"\nelse\n\tcompdef _%[1]s %[1]s\nfi\n", app.Name)
+}
+
+func fish(w io.Writer, app *kong.Application) {
+	fmt.Fprintf(w, "# fish completion of %[1]s\ncomplete -c %[1]s -f\n", app.Name)
+	for _, c := range commands(app) {
+		fmt.Fprintf(w, "complete -c %s -n __fish_use_subcommand -a %s -d %s\n", app.Name, c.Name, quoted(c.Help))
+		for _, f := range flags(c) {
+			fmt.Fprintf(w, "complete -c %s -n '__fish_seen_subcommand_from %s' -l %s", app.Name, c.Name, f.Name)
+			if f.Short != 0 {
+				fmt.Fprintf(w, " -s %c", f.Short)
+			}
+			switch {
+			case isFile(f):
+				fmt.Fprint(w, " -r -F")
+			case !f.IsBool():
+				fmt.Fprint(w, " -x")
+			}
+			fmt.Fprintf(w, " -d %s\n", quoted(f.Help))
+		}
+		if v := words(c); v != nil {
+			fmt.Fprintf(w, "complete -c %s -n '__fish_seen_subcommand_from %s' -a %s\n", app.Name, c.Name, quoted(strings.Join(v, " ")))
+		}
+	}
+}
+
+// quoted puts text in single quotes, as all three shells read them.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// bracketed prepares text for the [explanation] of zsh's _arguments.
+func bracketed(s string) string {
+	return strings.NewReplacer("[", `\[`, "]", `\]`, ":", `\:`).Replace(s)
+}

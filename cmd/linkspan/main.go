@@ -1,0 +1,132 @@
+// Linkspan joins devices that speak MQTT to Apache Kafka, both ways. This is its command line.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set when a release is built.
+var version = ""
+
+// What the process ends with.
+const (
+	exitFailed = 1 // something did not work
+	exitWrong  = 2 // the configuration or the command line is wrong
+)
+
+const description = `Linkspan joins MQTT devices to Apache Kafka, both ways. A device gets its acknowledgement when its message is stored in Kafka.
+
+Try it without Kafka and without a file:
+
+    linkspan run
+    mosquitto_sub -t 'sensors/#' -v
+    mosquitto_pub -t sensors/hall-1/t7/temp -m 21.5 -q 1
+
+With a configuration, see what it means before it runs:
+
+    linkspan check -c linkspan.yaml
+    linkspan check -c linkspan.yaml --connect
+    linkspan explain -c linkspan.yaml sensors/hall-1/t7/temp
+    linkspan run -c linkspan.yaml
+
+Every key of the file can be set by a variable too: LINKSPAN_KAFKA_BROKERS=kafka-1:9092,kafka-2:9092 is kafka.brokers.
+`
+
+// program is what commands are run with.
+type program struct {
+	stdout, stderr io.Writer
+	environ        []string
+}
+
+type commandLine struct {
+	Run        runCommand     `cmd:"" help:"Run the bridge until it is told to stop."`
+	Check      checkCommand   `cmd:"" help:"Validate the configuration, and with --connect the brokers too."`
+	Explain    explainCommand `cmd:"" help:"Show which route takes a topic, and what comes out on the other side."`
+	Version    versionCommand `cmd:"" help:"Print the version."`
+	Completion completion     `cmd:"" help:"Print a completion script for a shell."`
+}
+
+// configFlag is shared by the commands that read a configuration.
+type configFlag struct {
+	Config string `short:"c" placeholder:"FILE" env:"LINKSPAN_CONFIG" help:"The configuration file. Without it the defaults hold, and an embedded Kafka is started."`
+}
+
+func main() {
+	os.Exit(execute(&program{os.Stdout, os.Stderr, os.Environ()}, os.Args[1:]))
+}
+
+// execute runs one command line and returns the code to exit with.
+func execute(p *program, args []string) (code int) {
+	var line commandLine
+	parser := kong.Must(&line,
+		kong.Name("linkspan"),
+		kong.Description(description),
+		kong.Writers(p.stdout, p.stderr),
+		kong.Bind(p),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Exit(func(code int) { panic(exit(code)) }), // --help ends here
+	)
+	defer func() {
+		if e, ok := recover().(exit); ok {
+			code = int(e)
+		}
+	}()
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	ctx, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(p.stderr, "linkspan: %v\nTry: linkspan --help\n", err)
+		return exitWrong
+	}
+	return p.report(ctx.Run(parser))
+}
+
+// exit is how --help leaves the parser.
+type exit int
+
+// wrong is an error in what the user wrote.
+type wrong struct{ error }
+
+func (w wrong) Unwrap() error { return w.error }
+
+// report prints an error and returns the code to exit with.
+func (p *program) report(err error) int {
+	if err == nil {
+		return 0
+	}
+	for l := range strings.Lines(err.Error()) {
+		fmt.Fprintln(p.stderr, "linkspan: "+strings.TrimSuffix(l, "\n"))
+	}
+	if w := (wrong{}); errors.As(err, &w) {
+		return exitWrong
+	}
+	return exitFailed
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run(p *program) error {
+	_, err := fmt.Fprintf(p.stdout, "linkspan %s %s %s/%s\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}
+
+// versionText is the version that the build was given, or what Go knows of the source.
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}

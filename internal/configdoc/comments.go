@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"reflect"
+	"strings"
+)
+
+const module = "github.com/linkspan/linkspan"
+
+// comments finds the comments of struct fields in the source.
+type comments struct {
+	root  string // the folder of go.mod
+	known map[string]string
+	read  map[string]bool // packages
+}
+
+// of returns the comment of a field as one paragraph. A field without one that follows a field with one, with no empty
+// line between, is part of what that one says.
+func (c *comments) of(t reflect.Type, field string) (string, error) {
+	if !c.read[t.PkgPath()] {
+		if err := c.load(t.PkgPath()); err != nil {
+			return "", err
+		}
+	}
+	comment := c.known[t.PkgPath()+"."+t.Name()+"."+field]
+	if comment == "" {
+		return "", fmt.Errorf("%s.%s: the field %s has no comment", t.PkgPath(), t.Name(), field)
+	}
+	return comment, nil
+}
+
+func (c *comments) load(pkg string) error {
+	if c.known == nil {
+		c.known, c.read = map[string]string{}, map[string]bool{}
+	}
+	c.read[pkg] = true
+	files, err := filepath.Glob(filepath.Join(c.root, strings.TrimPrefix(pkg, module), "*.go"))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		fset := token.NewFileSet()
+		file, err := parser.ParseFile(fset, f, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if ts, ok := n.(*ast.TypeSpec); ok {
+				if st, ok := ts.Type.(*ast.StructType); ok {
+					c.structure(fset, pkg+"."+ts.Name.Name+".", st)
+				}
+			}
+			return true
+		})
+	}
+	return nil
+}
+
+// structure takes in the fields of one struct.
+func (c *comments) structure(fset *token.FileSet, prefix string, st *ast.StructType) {
+	before, line := "", -1
+	for _, f := range st.Fields.List {
+		text := paragraph(f.Doc)
+		if text == "" {
+			text = paragraph(f.Comment)
+		}
+		if text == "" && fset.Position(f.Pos()).Line == line+1 {
+			text = before
+		}
+		for _, n := range f.Names {
+			c.known[prefix+n.Name] = text
+		}
+		before, line = text, fset.Position(f.End()).Line
+	}
+}
+
+func paragraph(g *ast.CommentGroup) string { return strings.Join(strings.Fields(g.Text()), " ") }
