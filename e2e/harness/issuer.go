@@ -40,7 +40,7 @@ type Issuer struct {
 
 // NewIssuer starts one on loopback. Its public key goes into dir.
 func NewIssuer(dir string) (*Issuer, error) {
-	is := &Issuer{ID: "linkspan", Secret: "issuer-secret", Lifetime: 20 * time.Second}
+	is := &Issuer{ID: "linkspan", Secret: "issuer-secret", Lifetime: time.Minute}
 	var err error
 	if is.key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
 		return nil, err
@@ -60,14 +60,24 @@ func NewIssuer(dir string) (*Issuer, error) {
 		return nil, err
 	}
 	is.JWKS = "file://" + file
+	return is, is.serve()
+}
+
+// Sibling starts another token endpoint of the same provider, whose tokens live that long.
+func (is *Issuer) Sibling(lifetime time.Duration) (*Issuer, error) {
+	s := &Issuer{JWKS: is.JWKS, ID: is.ID, Secret: is.Secret, Lifetime: lifetime, key: is.key, other: is.other}
+	return s, s.serve()
+}
+
+func (is *Issuer) serve() error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	is.TokenURL = fmt.Sprintf("http://%s/token", l.Addr())
 	is.server = &http.Server{Handler: http.HandlerFunc(is.token)}
 	go func() { _ = is.server.Serve(l) }() // ends with Close
-	return is, nil
+	return nil
 }
 
 // Forge makes the issuer sign with a key that Kafka does not know, or honestly again.

@@ -142,6 +142,9 @@ func (l *Linkspan) Stop(ctx context.Context) (int, error) {
 	return l.process.Wait(ctx)
 }
 
+// Wait waits until it ends by itself, and returns its exit code.
+func (l *Linkspan) Wait(ctx context.Context) (int, error) { return l.process.Wait(ctx) }
+
 // Done is closed when the process is gone.
 func (l *Linkspan) Done() <-chan struct{} { return l.process.Done() }
 
