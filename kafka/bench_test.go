@@ -1,0 +1,70 @@
+package kafka
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// The producer against the Kafka client that it wraps: the same options, broker and records, half a million in flight at most.
+func BenchmarkProduce(b *testing.B) {
+	for _, linger := range []time.Duration{0, time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond} {
+		cluster := startKfake(b, kfake.BlackholeProduce())
+		cfg := testConfig(cluster.ListenAddrs()...)
+		cfg.Producer.Linger = linger
+		payload := []byte(strings.Repeat("x", 100))
+		keys := numbered(100)
+		window := func(run func(i int, done func(error))) func(b *testing.B) {
+			return func(b *testing.B) {
+				b.ReportAllocs()
+				slots := make(chan struct{}, 5000)
+				var wg sync.WaitGroup
+				done := func(err error) {
+					if err != nil {
+						b.Error(err)
+					}
+					<-slots
+					wg.Done()
+				}
+				for i := range b.N {
+					slots <- struct{}{}
+					wg.Add(1)
+					run(i, done)
+				}
+				wg.Wait()
+			}
+		}
+		b.Run("linkspan/linger="+linger.String(), func(b *testing.B) {
+			c := connect(b, cfg)
+			p := c.Producer()
+			m := new(linkspan.Message)
+			if err := send(b, p, message("t", "k", "warm")); err != nil {
+				b.Fatal(err)
+			}
+			b.ResetTimer()
+			window(func(i int, done func(error)) {
+				m.Reset()
+				m.Payload, m.Record.Topic = payload, "t"
+				m.Record.Key = append(m.Record.Key[:0], keys[i%100]...)
+				m.Record.Headers = append(m.Record.Headers, linkspan.Header{Key: "mqtt.client", Value: m.Record.Key})
+				p.Send(context.Background(), m, done)
+			})(b)
+		})
+		b.Run("bare/linger="+linger.String(), func(b *testing.B) {
+			c := connect(b, cfg)
+			cl := c.kgo
+			b.ResetTimer()
+			window(func(i int, done func(error)) {
+				key := []byte(keys[i%100])
+				r := &kgo.Record{Topic: "t", Key: key, Value: payload, Partition: -1, Headers: []kgo.RecordHeader{{Key: "mqtt.client", Value: key}}}
+				cl.Produce(context.Background(), r, func(_ *kgo.Record, err error) { done(err) })
+			})(b)
+		})
+	}
+}

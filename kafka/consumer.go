@@ -1,0 +1,310 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// ConsumerConfig says what one [Consumer] reads.
+type ConsumerConfig struct {
+	// Topics by name.
+	Topics []string
+	// Patterns are regular expressions that match the whole name of further topics. Kafka's own topics (__...) never match.
+	Patterns []string
+	// Group is the consumer group that shares the partitions and keeps the positions. Empty: a tail, which
+	// reads all partitions, from where they end when Run starts; topics and partitions that are new after that are read
+	// from their beginning, so that nothing is skipped, and no position is kept.
+	Group string
+}
+
+// A Consumer feeds records to a sink: Record, Payload and Received of the message are set. It is a
+// [linkspan.Source].
+//
+// Records of a partition come in order. What done gives back with an error that is not permanent is handed over again, in
+// order and before anything newer, until it is taken; a permanent error settles the record. A group's position moves over
+// settled records only (P4): it is committed every CommitInterval, and when partitions are handed over to other members,
+// after what is in flight has settled or half of RebalanceTimeout has passed. What is not settled then is read again by whoever gets the
+// partition. Lost partitions are not committed.
+//
+// Memory is bounded (P6): a partition with MaxInFlight records in flight is not fetched, and nothing is while
+// MaxInFlightBytes are held.
+type Consumer struct {
+	c        *Client
+	cfg      ConsumerConfig
+	settings *ConsumerSettings
+	kgo      *kgo.Client // made by Run
+	backoff  func(tries int) time.Duration
+	stats    ConsumerStats
+	slots    linkspan.Slots[position]
+	flights  sync.Pool // of *flight
+	room     chan struct{}
+	ready    chan struct{}
+	once     sync.Once // closes ready
+	started  atomic.Bool
+
+	commits sync.Mutex // held over a commit: a revocation waits for it, and none follows for what was revoked
+	mu      sync.Mutex
+	lanes   map[partitionKey]*lane
+}
+
+var _ linkspan.Source = (*Consumer)(nil)
+
+type partitionKey struct {
+	topic     string
+	partition int32
+}
+
+// ConsumerStats counts what a [Consumer] did since it was made.
+type ConsumerStats struct {
+	// Records and Bytes that the sink took.
+	Records, Bytes atomic.Uint64
+	// Refused counts records that the sink refused for good; they count as settled. Retried counts those that it gave back.
+	Refused, Retried atomic.Uint64
+	// Commits and CommitErrors count commits of a group.
+	Commits, CommitErrors atomic.Uint64
+	// FetchErrors counts errors that the brokers gave for a partition, DataLoss those that mean that records are gone that were
+	// not yet read.
+	FetchErrors, DataLoss atomic.Uint64
+	// InFlight is handed over and not done; HeldBytes is fetched and not settled, as MaxInFlightBytes counts.
+	InFlight, HeldBytes atomic.Int64
+}
+
+// NewConsumer returns a consumer that begins to read when it is run, once.
+func (c *Client) NewConsumer(cfg ConsumerConfig) *Consumer {
+	return &Consumer{
+		c: c, cfg: cfg, settings: &c.cfg.Consumer, backoff: backoff(c.cfg.RetryInterval),
+		room: make(chan struct{}, 1), ready: make(chan struct{}), lanes: map[partitionKey]*lane{},
+	}
+}
+
+// Ready is closed once the consumer has its positions: every record written to its topics after that will be read by a
+// tail. In a group it means that the group has given this member its first partitions, of which there may be none.
+func (c *Consumer) Ready() <-chan struct{} { return c.ready }
+
+// Stats returns the live counters.
+func (c *Consumer) Stats() *ConsumerStats { return &c.stats }
+
+// Lag returns how many offsets this consumer has still to settle in the partitions that it has, as of the last fetches.
+func (c *Consumer) Lag() (n int64) {
+	for _, l := range c.all() {
+		n += l.lag()
+	}
+	return n
+}
+
+// Run reads until ctx ends; see [linkspan.Source]. It fails only on a configuration that cannot work.
+func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
+	if c.started.Swap(true) {
+		return errors.New("kafka: a consumer runs once")
+	}
+	patterns, err := compile(c.cfg.Patterns)
+	if err != nil {
+		return err
+	}
+	if len(c.cfg.Topics)+len(patterns) == 0 {
+		c.isReady()
+		<-ctx.Done()
+		return nil
+	}
+	if c.kgo, err = kgo.NewClient(append(c.c.common[:len(c.c.common):len(c.c.common)], c.options(ctx, to)...)...); err != nil {
+		return fmt.Errorf("kafka: consumer: %w", err)
+	}
+	var helpers sync.WaitGroup
+	helperCtx, stopHelpers := context.WithCancel(ctx)
+	if c.cfg.Group == "" {
+		t := &tail{c: c, to: to, patterns: patterns, known: map[string]*knownTopic{}}
+		helpers.Go(func() { t.run(helperCtx) })
+	} else {
+		helpers.Go(func() { c.commitOften(helperCtx) })
+	}
+	c.poll(ctx)
+	stopHelpers()
+	helpers.Wait()
+
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.settings.DrainTimeout)
+	defer cancel()
+	c.release(last, c.takeAll(), true)
+	c.kgo.CloseAllowingRebalance()
+	return nil
+}
+
+// compile makes patterns match whole names.
+func compile(patterns []string) (list []*regexp.Regexp, err error) {
+	for _, p := range patterns {
+		re, err := regexp.Compile("^(?:" + p + ")$")
+		if err != nil {
+			return nil, fmt.Errorf("kafka: pattern of topics: %w", err)
+		}
+		list = append(list, re)
+	}
+	return list, nil
+}
+
+func (c *Consumer) options(ctx context.Context, to linkspan.Sink) []kgo.Opt {
+	s := c.settings
+	opts := []kgo.Opt{
+		kgo.FetchMaxBytes(s.FetchMaxBytes), kgo.FetchMaxPartitionBytes(s.FetchMaxPartitionBytes),
+		kgo.FetchMinBytes(s.FetchMinBytes), kgo.FetchMaxWait(s.FetchMaxWait),
+		kgo.FetchIsolationLevel(c.c.isolation()),
+		kgo.MetadataMaxAge(max(s.DiscoveryInterval, c.c.cfg.RetryInterval)),
+		// Where the brokers have lost records that were read, go back a minute rather than skip what replaced them.
+		kgo.ConsumeResetOffset(kgo.RewindOffset(time.Minute)),
+	}
+	if c.cfg.Group == "" {
+		return opts
+	}
+	start := kgo.NewOffset().AtStart()
+	if s.StartOffset == "latest" {
+		start = kgo.NewOffset().AtEnd()
+	}
+	opts = append(opts,
+		kgo.ConsumerGroup(c.cfg.Group), kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.ConsumeStartOffset(start),
+		kgo.SessionTimeout(s.SessionTimeout), kgo.HeartbeatInterval(min(3*time.Second, s.SessionTimeout/3)), kgo.RebalanceTimeout(s.RebalanceTimeout),
+		// Positions are ours to commit. Polled records reach their lanes before their partition can be taken away and given
+		// back, or a lane would get records from before and from after.
+		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, parts map[string][]int32) { c.assigned(ctx, to, parts) }),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, parts map[string][]int32) { c.revoked(ctx, parts) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, parts map[string][]int32) { c.lost(parts) }),
+	)
+	if len(c.cfg.Patterns) == 0 {
+		return append(opts, kgo.ConsumeTopics(c.cfg.Topics...))
+	}
+	var all []string
+	for _, t := range c.cfg.Topics {
+		all = append(all, "^"+regexp.QuoteMeta(t)+"$")
+	}
+	for _, p := range c.cfg.Patterns {
+		all = append(all, "^(?:"+p+")$")
+	}
+	return append(opts, kgo.ConsumeRegex(), kgo.ConsumeTopics(all...), kgo.ConsumeExcludeTopics("^__"))
+}
+
+// poll gives fetched records to their lanes until ctx ends.
+func (c *Consumer) poll(ctx context.Context) {
+	for ctx.Err() == nil {
+		if c.stats.HeldBytes.Load() >= c.settings.MaxInFlightBytes {
+			select {
+			case <-c.room:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		fetches := c.kgo.PollFetches(ctx)
+		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+			if p.Err != nil {
+				c.fetchError(ctx, p.Topic, p.Partition, p.Err)
+			}
+			if len(p.Records) == 0 {
+				return
+			}
+			c.mu.Lock()
+			l := c.lanes[partitionKey{p.Topic, p.Partition}]
+			c.mu.Unlock()
+			if l == nil {
+				return // lost meanwhile
+			}
+			l.end.Store(p.HighWatermark)
+			n := int64(0)
+			for _, r := range p.Records {
+				n += recordBytes(r)
+			}
+			c.held(n)
+			l.push(p.Records)
+		})
+		c.kgo.AllowRebalance()
+	}
+}
+
+// held counts bytes that are fetched and not settled.
+func (c *Consumer) held(n int64) {
+	if was := c.stats.HeldBytes.Add(n) - n; was >= c.settings.MaxInFlightBytes && was+n < c.settings.MaxInFlightBytes {
+		select {
+		case c.room <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (c *Consumer) fetchError(ctx context.Context, topic string, partition int32, err error) {
+	if ctx.Err() != nil || errors.Is(err, kgo.ErrClientClosed) {
+		return
+	}
+	c.stats.FetchErrors.Add(1)
+	var loss *kgo.ErrDataLoss
+	if errors.As(err, &loss) {
+		c.stats.DataLoss.Add(1)
+		c.c.log.Error("kafka has lost records", "topic", topic, "partition", partition, "err", err)
+		return
+	}
+	c.c.quiet.Log(kgo.LogLevelWarn, "kafka fetch failed", "topic", topic, "partition", partition, "err", explain(err))
+}
+
+func (c *Consumer) isReady() { c.once.Do(func() { close(c.ready) }) }
+
+// add makes a lane.
+func (c *Consumer) add(ctx context.Context, to linkspan.Sink, topic string, partition int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := partitionKey{topic, partition}
+	if c.lanes[key] == nil {
+		c.lanes[key] = c.newLane(ctx, topic, partition, to)
+	}
+}
+
+// take removes lanes and returns them.
+func (c *Consumer) take(parts map[string][]int32) (taken []*lane) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for t, ps := range parts {
+		for _, p := range ps {
+			if l := c.lanes[partitionKey{t, p}]; l != nil {
+				taken = append(taken, l)
+				delete(c.lanes, partitionKey{t, p})
+			}
+		}
+	}
+	return taken
+}
+
+func (c *Consumer) takeAll() (taken []*lane) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.lanes {
+		taken = append(taken, l)
+	}
+	clear(c.lanes)
+	return taken
+}
+
+func (c *Consumer) all() (list []*lane) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.lanes {
+		list = append(list, l)
+	}
+	return slices.Clip(list)
+}
+
+// release stops lanes, waits for what they have under way until ctx ends, and commits what has settled.
+func (c *Consumer) release(ctx context.Context, lanes []*lane, commit bool) {
+	for _, l := range lanes {
+		l.cancel()
+	}
+	for _, l := range lanes {
+		l.stop()
+		l.drain(ctx)
+	}
+	if commit && c.cfg.Group != "" {
+		c.commit(func() []*lane { return lanes })
+	}
+}

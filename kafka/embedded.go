@@ -1,0 +1,331 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// EmbeddedConfig is `kafka.embedded`: the broker inside this process.
+type EmbeddedConfig struct {
+	// Dir holds its data. It is created if needed, and belongs to one process at a time. Default linkspan-data. Kafka: log.dirs.
+	Dir string `yaml:"dir"`
+	// Listen is its address. Default 127.0.0.1:9092; port 0 takes any free one. Kafka: listeners.
+	Listen string `yaml:"listen"`
+	// Advertise is the host or host:port by which clients reach it. Default: as in Listen; needed when that is a wildcard such as
+	// 0.0.0.0. Kafka: advertised.listeners.
+	Advertise string `yaml:"advertise"`
+	// Partitions of topics that are created without saying. Default 3. Kafka: num.partitions.
+	Partitions int `yaml:"partitions"`
+	// Retention is how long records are kept, where a topic does not say. Default 168h. Kafka: log.retention.ms.
+	Retention time.Duration `yaml:"retention"`
+	// RetentionBytes is how many bytes of a partition are kept, where a topic does not say, within one eighth.
+	// Default 256 MiB (268435456), at least 1 MiB. Kafka: log.retention.bytes.
+	RetentionBytes int64 `yaml:"retention_bytes"`
+	// MinFree is the free space on the disk below which nothing more is taken. Producers wait until there is more.
+	// Default 64 MiB (67108864).
+	MinFree int64 `yaml:"min_free"`
+	// MaxMessageBytes is the largest batch that is taken. Default 1048588. Kafka: message.max.bytes.
+	MaxMessageBytes int32 `yaml:"max_message_bytes"`
+}
+
+func defaultEmbedded() EmbeddedConfig {
+	return EmbeddedConfig{
+		Dir: "linkspan-data", Listen: "127.0.0.1:9092", Partitions: 3, Retention: 7 * 24 * time.Hour, RetentionBytes: 256 << 20,
+		MinFree: 64 << 20, MaxMessageBytes: 1048588,
+	}
+}
+
+func (e *EmbeddedConfig) validate(p *problems) {
+	host, _, err := net.SplitHostPort(e.Listen)
+	if err != nil {
+		p.add("embedded.listen", "%v; write host:port, such as 127.0.0.1:9092", err)
+	} else if ip := net.ParseIP(host); e.Advertise == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
+		p.add("embedded.advertise", "is needed with listen %s: the host name by which clients reach this machine", e.Listen)
+	}
+	p.check("embedded.dir", e.Dir != "", "must not be empty")
+	p.check("embedded.partitions", e.Partitions >= 1 && e.Partitions <= 1000, "must be between 1 and 1000, is %d", e.Partitions)
+	p.check("embedded.retention", e.Retention >= time.Second, "must be at least 1s, is %v", e.Retention)
+	p.check("embedded.retention_bytes", e.RetentionBytes >= 1<<20, "must be at least 1048576, is %d", e.RetentionBytes)
+	p.check("embedded.min_free", e.MinFree >= 0, "must not be negative")
+	p.check("embedded.max_message_bytes", e.MaxMessageBytes >= 1024, "must be at least 1024, is %d", e.MaxMessageBytes)
+}
+
+// Embedded is a Kafka-compatible broker inside this process, on disk, for a first run, for tests and for demonstrations.
+// Each batch is synced to disk before it is acknowledged (P1), so a process that is killed loses nothing; it is one copy on one
+// disk all the same. After a kill a producer may repeat what it was not told about. The broker does not look at the result of
+// a sync: a disk that fails under it is noticed only by its read errors.
+type Embedded struct {
+	cfg     EmbeddedConfig
+	log     *slog.Logger
+	cluster *kfake.Cluster
+	addr    string
+	unlock  func()
+	free    func() (int64, error) // bytes free on the disk of Dir
+	cancel  context.CancelFunc
+	ended   sync.WaitGroup
+	close   sync.Once
+
+	mu   sync.Mutex
+	full bool
+}
+
+// StartEmbedded starts the broker on its directory and address. It fails, before anything is acknowledged, on a directory
+// that another process uses, that cannot be written, or whose disk is full.
+func StartEmbedded(cfg EmbeddedConfig, log *slog.Logger) (*Embedded, error) {
+	return startEmbedded(cfg, log, func() (int64, error) { return diskFree(cfg.Dir) })
+}
+
+func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, free func() (int64, error)) (_ *Embedded, err error) {
+	var p problems
+	if cfg.validate(&p); len(p) > 0 {
+		return nil, p.err()
+	}
+	e := &Embedded{cfg: cfg, log: log, free: free}
+	if err := e.takeDir(); err != nil {
+		return nil, fmt.Errorf("kafka.embedded.dir: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			e.unlock()
+		}
+	}()
+	ln, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("kafka.embedded.listen: %w; stop what listens there, or choose another address", err)
+	}
+	e.addr = e.advertised(ln.Addr())
+	segment := min(max(cfg.RetentionBytes/8, 1<<17), 64<<20)
+	e.cluster, err = kfake.NewCluster(
+		kfake.NumBrokers(1), kfake.ClusterID("linkspan-embedded"), kfake.DefaultNumPartitions(cfg.Partitions),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return listener{ln, e.addr}, nil }),
+		kfake.DataDir(cfg.Dir), kfake.SyncWrites(),
+		kfake.WithLogger(kfakeLog{log}),
+		kfake.BrokerConfigs(map[string]string{
+			"log.retention.ms":    strconv.FormatInt(cfg.Retention.Milliseconds(), 10),
+			"log.retention.bytes": strconv.FormatInt(cfg.RetentionBytes, 10),
+			"log.segment.bytes":   strconv.FormatInt(segment, 10),
+			// One broker waits for nobody when a group's only member joins.
+			"group.min.session.timeout.ms": "1000",
+		}),
+	)
+	if err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("kafka.embedded.dir %s: %w; move it away to start afresh", cfg.Dir, err)
+	}
+	e.cluster.ControlKey(int16(kmsg.Produce), e.onProduce)
+	e.cluster.ControlKey(int16(kmsg.CreateTopics), e.onCreateTopics)
+	e.cluster.ControlKey(int16(kmsg.Metadata), e.onMetadata)
+	ctx, cancel := context.WithCancel(context.Background())
+	e.cancel = cancel
+	e.ended.Go(func() { e.retain(ctx) })
+	return e, nil
+}
+
+// takeDir locks the directory for this process and makes sure that it takes data.
+func (e *Embedded) takeDir() error {
+	if err := os.MkdirAll(e.cfg.Dir, 0o755); err != nil {
+		return err
+	}
+	unlock, err := lockFile(filepath.Join(e.cfg.Dir, "lock"))
+	if err != nil {
+		return err
+	}
+	e.unlock = unlock
+	free, err := e.free()
+	if err == nil && free < e.cfg.MinFree {
+		err = fmt.Errorf("the disk of %s is full: %d MiB are free, min_free is %d MiB; make room, or lower min_free", e.cfg.Dir, free>>20, e.cfg.MinFree>>20)
+	}
+	if err == nil {
+		err = tryWrite(filepath.Join(e.cfg.Dir, "probe.tmp"))
+	}
+	if err != nil {
+		unlock()
+	}
+	return err
+}
+
+// tryWrite finds out what only a write can tell: a read-only file system, a quota, a full disk.
+func tryWrite(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(path)
+	_, err = f.Write(make([]byte, 64<<10))
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func (e *Embedded) advertised(bound net.Addr) string {
+	host, port, _ := net.SplitHostPort(bound.String())
+	if e.cfg.Advertise == "" {
+		if h, _, _ := net.SplitHostPort(e.cfg.Listen); h != "" {
+			host = h
+		}
+		return net.JoinHostPort(host, port)
+	}
+	if h, p, err := net.SplitHostPort(e.cfg.Advertise); err == nil {
+		return net.JoinHostPort(h, p)
+	}
+	return net.JoinHostPort(e.cfg.Advertise, port)
+}
+
+// Addr is the address to find it by: kafka.brokers of its clients.
+func (e *Embedded) Addr() string { return e.addr }
+
+// Banner says in a few lines what it is for, and what not.
+func (e *Embedded) Banner() string {
+	return fmt.Sprintf(`Embedded Kafka broker on %s, data in %s
+  for: a first run, development, tests, demonstrations. Records are on disk (fsync) before they are acknowledged.
+  not for: production. One process, one disk, one copy: no replication, no failover. Set kafka.brokers for a real cluster.
+  keeps %v and %d MiB of each partition; stops taking records when less than %d MiB of disk are free.`,
+		e.addr, e.cfg.Dir, e.cfg.Retention, e.cfg.RetentionBytes>>20, e.cfg.MinFree>>20)
+}
+
+// Close stops the broker after what it has begun, and gives its directory back. Safe to call twice.
+func (e *Embedded) Close() {
+	e.close.Do(func() {
+		e.cancel()
+		e.ended.Wait()
+		e.cluster.Close()
+		e.unlock()
+	})
+}
+
+// retain applies the retention: the broker does so by itself only for topics that have settings of their own.
+func (e *Embedded) retain(ctx context.Context) {
+	for every := time.Minute; sleep(ctx, every) == nil; {
+		e.cluster.ApplyRetention()
+	}
+}
+
+// room reports whether n more bytes fit on the disk.
+func (e *Embedded) room(n int) bool {
+	free, err := e.free()
+	ok := err == nil && free-int64(n) >= e.cfg.MinFree
+	e.mu.Lock()
+	changed := e.full == ok
+	e.full = !ok
+	e.mu.Unlock()
+	switch {
+	case changed && !ok:
+		e.log.Error("disk full: the embedded broker takes no more records", "dir", e.cfg.Dir, "free_bytes", free, "min_free_bytes", e.cfg.MinFree, "err", err)
+	case changed:
+		e.log.Info("the embedded broker takes records again", "dir", e.cfg.Dir, "free_bytes", free)
+	}
+	return ok
+}
+
+// onProduce refuses what the disk may not hold. A write that fails half-way would be worse: the broker would
+// already count the batch's sequence numbers as seen, and acknowledge a repeat without storing it.
+func (e *Embedded) onProduce(kreq kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's order of results
+	e.cluster.KeepControl()
+	req := kreq.(*kmsg.ProduceRequest)
+	n := 0
+	for i := range req.Topics {
+		for j := range req.Topics[i].Partitions {
+			n += len(req.Topics[i].Partitions[j].Records)
+		}
+	}
+	if e.room(n) {
+		return nil, nil, false
+	}
+	if req.Acks == 0 {
+		return nil, nil, true
+	}
+	resp := req.ResponseKind().(*kmsg.ProduceResponse)
+	for _, t := range req.Topics {
+		rt := kmsg.NewProduceResponseTopic()
+		rt.Topic, rt.TopicID = t.Topic, t.TopicID
+		for _, p := range t.Partitions {
+			rp := kmsg.NewProduceResponseTopicPartition()
+			rp.Partition, rp.ErrorCode, rp.BaseOffset = p.Partition, kerr.KafkaStorageError.Code, -1
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp, nil, true
+}
+
+// topicConfigs are what a new topic gets where its creator does not say. The broker tells clients only what a topic has of its own.
+func (e *Embedded) topicConfigs() map[string]string {
+	return map[string]string{"max.message.bytes": strconv.FormatInt(int64(e.cfg.MaxMessageBytes), 10)}
+}
+
+// onCreateTopics refuses topics that could not be written down.
+func (e *Embedded) onCreateTopics(kreq kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's order of results
+	e.cluster.KeepControl()
+	req := kreq.(*kmsg.CreateTopicsRequest)
+	if e.room(0) {
+		for i := range req.Topics {
+			t := &req.Topics[i]
+			for k, v := range e.topicConfigs() {
+				if !slices.ContainsFunc(t.Configs, func(c kmsg.CreateTopicsRequestTopicConfig) bool { return c.Name == k }) {
+					t.Configs = append(t.Configs, kmsg.CreateTopicsRequestTopicConfig{Name: k, Value: &v})
+				}
+			}
+		}
+		return nil, nil, false
+	}
+	resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
+	for _, t := range req.Topics {
+		rt := kmsg.NewCreateTopicsResponseTopic()
+		rt.Topic, rt.ErrorCode = t.Topic, kerr.KafkaStorageError.Code
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp, nil, true
+}
+
+// onMetadata creates the topics that a client asks for and lets be created. The broker could do that by itself, but it would
+// not write them down before it is stopped in good order.
+func (e *Embedded) onMetadata(kreq kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's order of results
+	e.cluster.KeepControl()
+	req := kreq.(*kmsg.MetadataRequest)
+	if !req.AllowAutoTopicCreation {
+		return nil, nil, false
+	}
+	for _, t := range req.Topics {
+		if t.Topic == nil || *t.Topic == "" || e.cluster.TopicInfo(*t.Topic) != nil || !e.room(0) {
+			continue
+		}
+		if err := e.cluster.CreateTopic(*t.Topic, 0, e.topicConfigs()); err == nil {
+			e.log.Info("kafka topic created", "topic", *t.Topic, "by", "a client of the embedded broker")
+		}
+	}
+	return nil, nil, false
+}
+
+// listener makes the broker tell its clients the advertised address.
+type listener struct {
+	net.Listener
+	advertised string
+}
+
+func (l listener) Addr() net.Addr { return address(l.advertised) }
+
+type address string
+
+func (address) Network() string  { return "tcp" }
+func (a address) String() string { return string(a) }
+
+// kfakeLog passes on what the broker complains about.
+type kfakeLog struct{ log *slog.Logger }
+
+func (l kfakeLog) Logf(level kfake.LogLevel, format string, args ...any) {
+	switch level {
+	case kfake.LogLevelError, kfake.LogLevelWarn:
+		l.log.Warn("embedded kafka: " + fmt.Sprintf(format, args...))
+	}
+}

@@ -1,0 +1,142 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/plugin/kslog"
+)
+
+// quietly passes the client's warnings on, each text once a minute: an outage makes hundreds of each. With the log at
+// debug level everything is passed on.
+type quietly struct {
+	*kslog.Logger
+	log *slog.Logger
+
+	mu   sync.Mutex
+	last map[string]*repeated
+}
+
+type repeated struct {
+	at      time.Time
+	skipped int
+}
+
+const repeatAfter = time.Minute
+
+func newLogger(log *slog.Logger) *quietly {
+	return &quietly{Logger: kslog.New(log), log: log, last: map[string]*repeated{}}
+}
+
+// Level is warn, unless all of it was asked for.
+func (q *quietly) Level() kgo.LogLevel {
+	if l := q.Logger.Level(); l == kgo.LogLevelDebug || l < kgo.LogLevelWarn {
+		return l
+	}
+	return kgo.LogLevelWarn
+}
+
+// Log passes on a message unless the same was passed on within the last minute.
+func (q *quietly) Log(level kgo.LogLevel, msg string, keyvals ...any) {
+	if q.log.Enabled(context.Background(), slog.LevelDebug) {
+		q.Logger.Log(level, msg, keyvals...)
+		return
+	}
+	now := time.Now()
+	q.mu.Lock()
+	r := q.last[msg]
+	if r == nil {
+		if len(q.last) >= 1000 { // texts with numbers in them
+			clear(q.last)
+		}
+		r = new(repeated)
+		q.last[msg] = r
+	}
+	if now.Sub(r.at) < repeatAfter {
+		r.skipped++
+		q.mu.Unlock()
+		return
+	}
+	skipped := r.skipped
+	r.at, r.skipped = now, 0
+	q.mu.Unlock()
+	if skipped > 0 {
+		keyvals = append(keyvals, "repeated", skipped)
+	}
+	q.Logger.Log(level, msg, keyvals...)
+}
+
+// reach keeps which brokers can be reached, and logs when that changes. It is a kgo hook.
+type reach struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	brokers map[string]*broker // by address; brokers are few
+}
+
+type broker struct {
+	up    bool
+	since time.Time
+	err   error
+}
+
+// OnBrokerConnect is called after each attempt to connect and log in.
+func (r *reach) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
+		return // says something about us, not about the broker
+	}
+	addr := net.JoinHostPort(meta.Host, strconv.Itoa(int(meta.Port)))
+	now := time.Now()
+	r.mu.Lock()
+	b, known := r.brokers[addr]
+	if !known {
+		b = new(broker)
+		r.brokers[addr] = b
+	}
+	changed := !known || b.up != (err == nil)
+	was := b.since
+	b.up, b.err = err == nil, err
+	if changed {
+		b.since = now
+	}
+	r.mu.Unlock()
+	switch {
+	case !changed:
+	case err != nil:
+		r.log.Warn("kafka broker unreachable", "broker", addr, "err", explain(err))
+	case known:
+		r.log.Info("kafka broker reachable again", "broker", addr, "after", now.Sub(was).Round(time.Millisecond))
+	default:
+		r.log.Info("kafka broker connected", "broker", addr)
+	}
+}
+
+// up reports whether the last attempt to connect succeeded with any broker.
+func (r *reach) up() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, b := range r.brokers {
+		if b.up {
+			return true
+		}
+	}
+	return false
+}
+
+// lastError returns why a broker cannot be reached, nil when none is known.
+func (r *reach) lastError() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, b := range r.brokers {
+		if b.err != nil {
+			return b.err
+		}
+	}
+	return nil
+}
