@@ -67,12 +67,9 @@ func (s *Session) fallBehind(m *linkspan.Message) {
 		s.endLocked(QuotaExceeded, true)
 		return
 	}
-	if r.behind.Add(1) == 1 {
-		r.tree.mu.Lock()
-		clear(r.live) // of an earlier time
-		r.live[placeOf(m)] = m.Record.Offset + 1
-		r.tree.mu.Unlock()
-	}
+	r.tree.mu.RLock()
+	r.live[placeOf(m)] = m.Record.Offset + 1 // as dispatch does for all messages from now on
+	r.tree.mu.RUnlock()
 	r.stats.Behind.Add(1)
 	r.stats.FellBehind.Add(1)
 	ctx, cancel := context.WithCancel(r.ctx)
@@ -92,7 +89,6 @@ func (s *Session) fallBehind(m *linkspan.Message) {
 func (s *Session) goLive() {
 	s.behind.cancel()
 	s.behind = nil
-	s.registry.behind.Add(-1)
 	s.registry.stats.Behind.Add(-1)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/linkspan/linkspan"
@@ -41,9 +40,7 @@ type Registry struct {
 	// Written by Send with tree.mu held for reading, so that whoever holds it for writing sees where the live path is.
 
 	round uint64          // number of the message
-	live  map[place]int64 // offset of the next record of each partition; kept while a session is behind
-
-	behind atomic.Int64 // sessions that are
+	live  map[place]int64 // offset of the next record of each partition; kept only while a session is behind
 }
 
 // NewRegistry returns a registry without sessions. cfg must be valid.

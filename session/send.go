@@ -37,7 +37,7 @@ func (r *Registry) dispatch(ctx context.Context, m *shared) {
 	// both.
 	r.tree.mu.RLock()
 	r.round++
-	if r.behind.Load() > 0 {
+	if r.stats.Behind.Load() > 0 {
 		r.live[placeOf(m.Message)] = m.Record.Offset + 1
 	}
 	if m.Retain && r.retained.set(m, r.round, now) {
