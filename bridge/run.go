@@ -17,14 +17,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// patience is how long a start waits for Kafka before devices may connect without it.
+// patience is the default of bridge.patience.
 const patience = 5 * time.Second
 
 // A bridge is one running bridge.
 type bridge struct {
-	cfg   Config
-	log   *slog.Logger
-	phase atomic.Int32
+	cfg      Config
+	log      *slog.Logger
+	patience time.Duration // how long a start waits for Kafka before devices may connect without it
+	phase    atomic.Int32
 
 	client    *kafka.Client
 	routes    *route.Table
@@ -39,7 +40,11 @@ type bridge struct {
 // but for a Kafka cluster that cannot be reached, which Run goes on trying. Run returns an error for what it cannot run
 // with: a port in use, a data directory that cannot be written, a cluster that refuses the login.
 func Run(ctx context.Context, cfg Config, log *slog.Logger, started func(Status)) error {
-	b := &bridge{cfg: cfg, log: log, joined: make(chan struct{})}
+	b := &bridge{cfg: cfg, log: log, patience: patience, joined: make(chan struct{})}
+	return b.run(ctx, started)
+}
+
+func (b *bridge) run(ctx context.Context, started func(Status)) error {
 	parts := newParts()
 	var status Status
 	err := b.start(ctx, parts, &status)
@@ -52,11 +57,11 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, started func(Status)
 		}
 	}
 	b.phase.Store(stopping)
-	log.Info("stopping", "drain_timeout", cfg.DrainTimeout)
-	drain, cancel := context.WithTimeout(context.Background(), cfg.DrainTimeout)
+	b.log.Info("stopping", "drain_timeout", b.cfg.DrainTimeout)
+	drain, cancel := context.WithTimeout(context.Background(), b.cfg.DrainTimeout)
 	defer cancel()
 	err = errors.Join(err, parts.stop(drain))
-	log.Info("stopped")
+	b.log.Info("stopped")
 	return err
 }
 

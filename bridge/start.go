@@ -85,7 +85,7 @@ func (b *bridge) waitForKafka(ctx context.Context, parts *parts) error {
 		return nil
 	case err := <-parts.failed:
 		return err
-	case <-time.After(patience):
+	case <-time.After(b.patience):
 		b.log.Warn("Kafka cannot be reached yet; devices can connect, but get no acknowledgement until it is", "brokers", b.cfg.Kafka.Brokers)
 		return nil
 	}
