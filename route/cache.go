@@ -13,9 +13,7 @@ type plan struct {
 	refusal  error // no message of this topic goes through
 	captures []string
 	name     string // the topic on the other side; "" where messages differ
-	key      []byte // where messages do not differ
-	source   []byte // topic, as a header has it
-	origin   []byte // endpoint, as a header has it
+	key      string // where messages do not differ
 }
 
 // A cache remembers plans. It has a fixed number of places, and two topics that want the same one displace each other,

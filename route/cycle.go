@@ -64,7 +64,7 @@ func (t *Table) Cycles() []Cycle {
 // turns returns the ways back up for what up sends to Kafka and down fetches from there.
 func (t *Table) turns(up, down *route) []turn {
 	var turns []turn
-	sent := down.topic.filter(down.pattern)
+	sent := down.sent()
 	for _, e := range t.options.Endpoints {
 		if !e.Client || !slices.Contains(down.targets, e.Name) {
 			continue
@@ -121,18 +121,19 @@ func (p *pattern) meets(target *template) bool {
 	return strings.HasPrefix(begin, p.prefix) || strings.HasPrefix(p.prefix, begin)
 }
 
-// filter returns a filter for all topics that the template of a route down can give: a level that a placeholder is part
-// of may be any, and one that may hold slashes may be any number.
-func (t *template) filter(from *pattern) *filter {
+// sent returns a filter for all topics that a route down can send to: a level that a placeholder is part of may be any, and
+// one that may hold slashes may be any number.
+func (r *route) sent() *filter {
 	f := &filter{}
 	var current level
-	for _, o := range t.ops {
+	for _, o := range r.topic.ops {
 		if o.kind != opLiteral {
-			current.any = true
-			if o.n == 0 && (o.kind != opCapture || from.captures[o.index].rest) {
+			oneLevel := o.n > 0 || o.kind == opCapture && !r.pattern.captures[o.index].rest && r.rule != byEscape
+			if !oneLevel {
 				f.rest = true
 				return f
 			}
+			current.any = true
 			continue
 		}
 		for i, text := range strings.Split(o.text, "/") {

@@ -91,102 +91,81 @@ func newFacts(names []string) (facts, error) {
 	return set, nil
 }
 
-// A headerWriter appends headers whose values it keeps in the message's scratch space.
-type headerWriter struct {
-	headers []linkspan.Header
-	scratch []byte
-}
-
-// text writes one header.
-func (w *headerWriter) text(name, value string) {
-	from := len(w.scratch)
-	w.scratch = append(w.scratch, value...)
-	w.value(name, from)
-}
-
-// number writes one header, in decimal.
-func (w *headerWriter) number(name string, value int64) {
-	from := len(w.scratch)
-	w.scratch = strconv.AppendInt(w.scratch, value, 10)
-	w.value(name, from)
-}
-
-// value writes the header whose value is the scratch space from there on.
-func (w *headerWriter) value(name string, from int) {
-	w.headers = append(w.headers, linkspan.Header{Key: name, Value: w.scratch[from:len(w.scratch):len(w.scratch)]})
-}
-
 // maxMillis is the end of the year 9999, in Unix milliseconds.
 const maxMillis = 253402300799999
 
-// scratchSize is what the values of a usual message need.
-const scratchSize = 256
-
-// writeHeaders fills in m.Record.Headers.
+// writeHeaders fills in m.Record.Headers, whose values it keeps in the message's scratch space.
 func (r *route) writeHeaders(m *linkspan.Message, p *plan, v *values) {
-	w := headerWriter{m.Record.Headers[:0], m.Scratch}
-	if cap(w.scratch) == 0 {
-		w.scratch = make([]byte, 0, scratchSize)
-	}
+	h, s := m.Record.Headers[:0], m.Scratch
 	if r.facts&factTopic != 0 {
-		w.headers = append(w.headers, linkspan.Header{Key: headerTopic, Value: p.source})
+		h, s = text(h, s, headerTopic, p.topic)
 	}
-	w.headers = append(w.headers, linkspan.Header{Key: headerOrigin, Value: p.origin})
-	r.writeOrigin(&w, m)
-	r.writeProperties(&w, m)
-	if r.facts&factUser != 0 {
-		for _, p := range m.UserProperties {
-			w.text(r.userHeader(p.Key), p.Value)
-		}
+	h, s = text(h, s, headerOrigin, p.endpoint)
+	if m.Hops > 0 {
+		h, s = number(h, s, headerHops, int64(m.Hops))
 	}
-	for i := range r.headers {
-		from := len(w.scratch)
-		w.scratch = r.headers[i].value.append(w.scratch, v)
-		w.value(r.headers[i].name, from)
-	}
-	m.Record.Headers, m.Scratch = w.headers, w.scratch
-}
-
-// writeOrigin writes who sent the message, when, and how often it came up before.
-func (r *route) writeOrigin(w *headerWriter, m *linkspan.Message) {
 	if r.facts&factClient != 0 && m.Client != "" {
-		w.text(headerClient, m.Client)
+		h, s = text(h, s, headerClient, m.Client)
 	}
 	if r.facts&factUsername != 0 && m.Username != "" {
-		w.text(headerUsername, m.Username)
+		h, s = text(h, s, headerUsername, m.Username)
 	}
 	if r.facts&factReceived != 0 && !m.Received.IsZero() {
-		w.number(headerReceived, m.Received.UnixMilli())
+		h, s = number(h, s, headerReceived, m.Received.UnixMilli())
 	}
-	if m.Hops > 0 {
-		w.number(headerHops, int64(m.Hops))
-	}
-}
-
-// writeProperties writes what the device said about the message.
-func (r *route) writeProperties(w *headerWriter, m *linkspan.Message) {
 	if r.facts&factQoS != 0 {
-		w.text(headerQoS, "012"[min(m.QoS, 2):][:1])
+		h, s = text(h, s, headerQoS, "012"[min(m.QoS, 2):][:1])
 	}
 	if r.facts&factRetain != 0 && m.Retain {
-		w.text(headerRetain, "1")
+		h, s = text(h, s, headerRetain, "1")
 	}
+	h, s = r.properties(h, s, m)
+	for i := range r.headers {
+		from := len(s)
+		s = r.headers[i].value.append(s, v)
+		h = append(h, linkspan.Header{Key: r.headers[i].name, Value: s[from:len(s):len(s)]})
+	}
+	m.Record.Headers, m.Scratch = h, s
+}
+
+// text appends one header and its value.
+func text(h []linkspan.Header, s []byte, name, value string) ([]linkspan.Header, []byte) {
+	from := len(s)
+	s = append(s, value...)
+	return append(h, linkspan.Header{Key: name, Value: s[from:len(s):len(s)]}), s
+}
+
+// number does the same in decimal.
+func number(h []linkspan.Header, s []byte, name string, value int64) ([]linkspan.Header, []byte) {
+	from := len(s)
+	s = strconv.AppendInt(s, value, 10)
+	return append(h, linkspan.Header{Key: name, Value: s[from:len(s):len(s)]}), s
+}
+
+// properties appends the headers of the MQTT 5 properties.
+func (r *route) properties(h []linkspan.Header, s []byte, m *linkspan.Message) ([]linkspan.Header, []byte) {
 	if r.facts&factPayloadFormat != 0 && m.PayloadFormat != linkspan.PayloadFormatAbsent {
-		w.number(headerPayloadFormat, int64(m.PayloadFormat-linkspan.PayloadBytes))
+		h, s = number(h, s, headerPayloadFormat, int64(m.PayloadFormat-linkspan.PayloadBytes))
 	}
 	if r.facts&factContentType != 0 && m.ContentType != "" {
-		w.text(headerContentType, m.ContentType)
+		h, s = text(h, s, headerContentType, m.ContentType)
 	}
 	if r.facts&factResponseTopic != 0 && m.ResponseTopic != "" {
-		w.text(headerResponseTopic, m.ResponseTopic)
+		h, s = text(h, s, headerResponseTopic, m.ResponseTopic)
 	}
 	if r.facts&factCorrelationData != 0 && m.CorrelationData != nil {
-		w.headers = append(w.headers, linkspan.Header{Key: headerCorrelationData, Value: m.CorrelationData})
+		h = append(h, linkspan.Header{Key: headerCorrelationData, Value: m.CorrelationData})
 	}
 	if r.facts&factExpiry != 0 && !m.Expires.IsZero() {
-		left := m.Expires.Sub(m.Received)
-		w.number(headerExpiry, min(int64((max(left, 0)+time.Second-1)/time.Second), math.MaxUint32))
+		seconds := (max(m.Expires.Sub(m.Received), 0) + time.Second - 1) / time.Second
+		h, s = number(h, s, headerExpiry, min(int64(seconds), math.MaxUint32))
 	}
+	if r.facts&factUser != 0 {
+		for _, p := range m.UserProperties {
+			h, s = text(h, s, r.userHeader(p.Key), p.Value)
+		}
+	}
+	return h, s
 }
 
 // userHeader is the header of a user property of that name. Names that are ours, or that this route writes itself, are

@@ -151,7 +151,7 @@ func (t *Table) Up(m *linkspan.Message) error {
 // planUp finds the route of an MQTT topic, and what is the same for all its messages. admit: new Kafka topics are counted.
 func (t *Table) planUp(endpoint, topic string, admit bool) *plan {
 	topic = strings.Clone(topic)
-	p := &plan{endpoint: strings.Clone(endpoint), topic: topic, source: []byte(topic), origin: []byte(endpoint)}
+	p := &plan{endpoint: strings.Clone(endpoint), topic: topic}
 	if !validTopic(topic) {
 		p.refusal = linkspan.ErrInvalidTopic
 		return p
@@ -183,7 +183,7 @@ func (t *Table) planUp(endpoint, topic string, admit bool) *plan {
 		}
 	}
 	if r.key != nil && r.key.perTopic {
-		p.key = r.key.append([]byte{}, v) // a key that comes out empty is still a key: order is kept
+		p.key = string(r.key.append(nil, v))
 	}
 	return p
 }
@@ -197,6 +197,9 @@ func (t *Table) fillUp(m *linkspan.Message, p *plan, admit bool) error {
 	}
 	if int(m.Hops) >= t.options.MaxHops {
 		return linkspan.ErrLoop
+	}
+	if cap(m.Scratch) == 0 {
+		m.Scratch = make([]byte, 0, scratchSize)
 	}
 	v := values{m: m, captures: p.captures, topic: p.topic}
 	if r.config.Expiry > 0 {
@@ -216,8 +219,8 @@ func (t *Table) fillUp(m *linkspan.Message, p *plan, admit bool) error {
 			}
 		}
 	}
-	if m.Record.Key = p.key; r.key != nil && !r.key.perTopic {
-		m.Record.Key, m.Scratch = r.scratch(m, r.key, &v)
+	if m.Record.Key = nil; r.key != nil {
+		r.fillKey(m, p, &v)
 	}
 	m.Record.Partition = linkspan.AnyPartition
 	if r.partition != nil {
@@ -232,15 +235,23 @@ func (t *Table) fillUp(m *linkspan.Message, p *plan, admit bool) error {
 	return nil
 }
 
+// scratchSize is what the values of a usual message need.
+const scratchSize = 256
+
+// fillKey computes the record's key. One that comes out empty is still a key, which keeps order. It is a copy even
+// where the plan has it: what m points to is the sender's, who may overwrite it.
+func (r *route) fillKey(m *linkspan.Message, p *plan, v *values) {
+	from := len(m.Scratch)
+	if r.key.perTopic {
+		m.Scratch = append(m.Scratch, p.key...)
+	} else {
+		m.Scratch = r.key.append(m.Scratch, v)
+	}
+	m.Record.Key = m.Scratch[from:len(m.Scratch):len(m.Scratch)]
+}
+
 // errPartition: a partition's template gave something else than a number.
 var errPartition = linkspan.Permanent(fmt.Errorf("the route's partition is no number: %w", linkspan.ErrInvalidTopic))
-
-// scratch writes a template into the message's scratch space and returns it, and the space.
-func (r *route) scratch(m *linkspan.Message, t *template, v *values) (written, scratch []byte) {
-	from := len(m.Scratch)
-	scratch = t.append(m.Scratch, v)
-	return scratch[from:len(scratch):len(scratch)], scratch
-}
 
 // limitExpiry applies the route's expiry to m.
 func (r *route) limitExpiry(m *linkspan.Message) {
@@ -311,9 +322,9 @@ func (t *Table) fillDown(m *linkspan.Message, p *plan) (leftOut uint64, err erro
 		return h.leftOut, p.refusal
 	}
 	v := values{m: m, captures: p.captures, topic: h.topic, down: true}
-	var topic []byte
-	topic, m.Scratch = r.scratch(m, r.topic, &v)
-	if m.Topic = borrow(topic); !validTopic(m.Topic) {
+	from := len(m.Scratch)
+	m.Scratch = r.topic.append(m.Scratch, &v)
+	if m.Topic = borrow(m.Scratch[from:]); !validTopic(m.Topic) {
 		return h.leftOut, linkspan.ErrInvalidTopic
 	}
 	return h.leftOut, nil
