@@ -62,6 +62,7 @@ type conn struct {
 	parking atomic.Pointer[chan struct{}] // wakes a parked reader; nil: never parked
 	pressed atomic.Bool                   // on the pressure list
 	blocked atomic.Bool                   // the window was full
+	stack   atomic.Int32                  // of the reader: small, grown, unused, abandoned
 }
 
 // past is a deadline that has passed: setting it wakes who waits.
@@ -100,12 +101,16 @@ func (c *conn) open() {
 	c.l.running.Go(c.serve)
 }
 
-// serve is the reader.
+// serve is the reader. It moves on to a new goroutine now and then: see rest.go.
 func (c *conn) serve() {
-	c.close(c.run())
+	if e := c.run(); e != nil {
+		c.close(e)
+	} else {
+		c.l.running.Go(c.serve)
+	}
 }
 
-// run reads until the connection is to end, and returns why.
+// run reads until the connection is to end, and returns why, or nil to be called again on a fresh stack.
 func (c *conn) run() *ending {
 	for {
 		if e := c.stopped.Load(); e != nil {
@@ -127,6 +132,10 @@ func (c *conn) run() *ending {
 		if !c.mayRead() {
 			c.park()
 			continue
+		}
+		if c.stack.CompareAndSwap(abandoned, small) {
+			c.end()
+			return nil
 		}
 		if !c.undigested {
 			if err := c.receive(); err != nil {
@@ -241,6 +250,7 @@ func (c *conn) readStream(p []byte) (int, error) {
 func (c *conn) digest() error {
 	w := c.begin()
 	w.now = time.Now()
+	c.stack.Store(grown)
 	c.hold()
 	defer c.release()
 	from, packets := w.r, uint64(0)

@@ -57,6 +57,7 @@ func (c *conn) connect(w *work, raw packet.Raw) error {
 	c.session = c.l.registry.Connect(req)
 	c.l.stats.Sessions.Add(1)
 	_ = c.sock.SetReadDeadline(c.limit())
+	c.stack.Store(abandoned) // CONNECT needs more than what may follow for hours
 
 	ack := packet.Connack{}
 	if c.version == packet.V5 {

@@ -30,6 +30,7 @@ type sink struct {
 	hold     bool                          // done waits for settle
 	answer   func(*linkspan.Message) error // nil: custody
 	full     bool                          // no room
+	direct   linkspan.Sink                 // instead of all this; nil: this
 	onward   linkspan.Sink                 // nil: nowhere
 	sessions func(*session.Config)         // nil: the defaults
 }
@@ -140,7 +141,11 @@ func startWith(t testing.TB, s *sink, change ...func(*mqtt.ListenerConfig)) *ben
 	b.addr = b.Addr().String()
 	ctx, cancel := context.WithCancel(t.Context())
 	b.stop = cancel
-	go func() { b.ended <- b.Run(ctx, s) }()
+	var to linkspan.Sink = s
+	if s.direct != nil {
+		to = s.direct
+	}
+	go func() { b.ended <- b.Run(ctx, to) }()
 	t.Cleanup(func() {
 		b.shutdown()
 		if err := b.registry.Close(context.Background()); err != nil {

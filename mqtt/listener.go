@@ -97,6 +97,7 @@ func (l *Listener) Run(ctx context.Context, to linkspan.Sink) error {
 		helpers.Go(l.flushers.run)
 	}
 	helpers.Go(func() { l.pressure.run(sending) })
+	helpers.Go(func() { l.restRun(sending) })
 	var accepting sync.WaitGroup
 	var failed error
 	accepting.Go(func() { failed = l.accept(ctx) })

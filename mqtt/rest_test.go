@@ -1,0 +1,55 @@
+package mqtt
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"runtime"
+	"testing"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/mqtttest"
+	"github.com/linkspan/linkspan/mqtt/packet"
+	"github.com/linkspan/linkspan/session"
+)
+
+// A reader that moves to a new goroutine takes everything along, half a packet too.
+func TestReaderMoves(t *testing.T) {
+	cfg := DefaultListenerConfig()
+	cfg.URL = "mqtt://127.0.0.1:0"
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	registry := session.NewRegistry(session.DefaultConfig(), log)
+	l, err := Listen(cfg, registry, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	sink := linkspan.SinkFunc(func(_ context.Context, _ *linkspan.Message, done func(error)) { done(nil) })
+	go func() { ended <- l.Run(ctx, sink) }()
+	defer func() {
+		cancel()
+		<-ended
+		_ = registry.Close(context.Background())
+	}()
+
+	c := mqtttest.Dial(t, l.Addr().String(), packet.V5).Join("d1")
+	p := packet.Publish{Topic: "t", QoS: 1}
+	for id := uint16(1); id <= 50; id++ {
+		p.PacketID = id
+		whole := p.Append(nil, packet.V5)
+		c.Write(whole[:5]...)
+		moved := false
+		for !moved { // until the reader has read the first part, moved, and waits again
+			runtime.Gosched()
+			l.rest()
+			l.mu.Lock()
+			for c := range l.conns {
+				moved = c.stack.Load() == small
+			}
+			l.mu.Unlock()
+		}
+		c.Write(whole[5:]...)
+		c.ExpectAck(packet.PUBACK, id, packet.Success)
+	}
+}
