@@ -233,7 +233,7 @@ func (c *catcher) visit(m *linkspan.Message) {
 		return
 	}
 	if t := c.own(m); t.qos > 0 {
-		if m.Expired(time.Now()) {
+		if expired(m) {
 			r.stats.DroppedExpired.Add(1)
 		} else if !s.take(&shared{Message: m}, &t, c.match.idsOf(&t), 2) {
 			c.cut, c.stuck = offset, true

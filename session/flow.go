@@ -72,8 +72,8 @@ func (s *Session) deliver(f *flow, m *linkspan.Message, qos linkspan.QoS, retain
 	return outcome
 }
 
-// freeID returns the next packet identifier that is not in use [MQTT-2.2.1-3]. There is one: the window is smaller than
-// their number, or nothing would be free in it.
+// freeID returns the next packet identifier that is not in use [MQTT-2.2.1-3]. There is one, as the window has room and is
+// no larger than their number.
 func (s *Session) freeID(f *flow) uint16 {
 	id := s.lastID
 	for {
@@ -210,7 +210,7 @@ func (s *Session) pump() {
 			}
 			continue
 		}
-		if e.m.Expired(time.Now()) {
+		if expired(e.m) {
 			s.registry.stats.DroppedExpired.Add(1)
 		} else if s.deliver(f, e.m, e.qos, e.retain, e.ids) == Full {
 			break
@@ -225,6 +225,9 @@ func (s *Session) pump() {
 	}
 	s.rest()
 }
+
+// expired reports whether m is of no more use now.
+func expired(m *linkspan.Message) bool { return !m.Expires.IsZero() && m.Expired(time.Now()) }
 
 // low reports whether so little waits that it is time to read on from Kafka.
 func (s *Session) low() bool {

@@ -43,7 +43,7 @@ func (r *retained) set(m *shared, round uint64, now time.Time) (refused bool) {
 	for len(r.expiring) > 0 && r.expiring[0].m.Expired(now) {
 		r.remove(r.expiring[0])
 	}
-	c, i, found := r.seek(m.Topic)
+	c, i, found := seek(r, m.Topic)
 	var old *kept
 	count, bytes, size := r.count+1, r.bytes, size(m.Message)
 	if found {
@@ -80,7 +80,7 @@ func (r *retained) next(filter, after string, round uint64) (m *linkspan.Message
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var hop []byte
-	c, i, found := r.seek(after)
+	c, i, found := seek(r, after)
 	if found {
 		i++
 	}
@@ -157,9 +157,7 @@ func aside(topic string, end int, hop []byte) (matches, more bool, _ []byte) {
 	return false, true, append(append(hop, topic[:end]...), 0)
 }
 
-// seek returns the place of topic in level order, and whether it is there.
-func (r *retained) seek(topic string) (c, i int, found bool) { return seek(r, topic) }
-
+// seek returns the place of topic in level order, as chunk and index, and whether it is there.
 func seek[T string | []byte](r *retained, topic T) (c, i int, found bool) {
 	if len(r.chunks) == 0 {
 		return 0, 0, false
@@ -203,7 +201,7 @@ func (r *retained) insert(c, i int, k *kept) {
 
 // remove takes k out.
 func (r *retained) remove(k *kept) {
-	c, i, _ := r.seek(k.topic)
+	c, i, _ := seek(r, k.topic)
 	chunk := slices.Delete(r.chunks[c], i, i+1)
 	r.chunks[c] = chunk
 	switch {

@@ -29,8 +29,8 @@ type node struct {
 
 const maxList = 6 // children in a list: a search through more costs more than a map's
 
-// A subscription is one filter of one session. It is written with the session and the tree locked, so that either
-// lock is enough to read it.
+// A subscription is one filter of one session. Its options and its node are written with both the session and the tree
+// locked, so that either lock is enough to read them; its links belong to the tree.
 type subscription struct {
 	session    *Session
 	node       *node         // nil once removed

@@ -1,9 +1,6 @@
 package session
 
-import (
-	"strings"
-	"time"
-)
+import "strings"
 
 // A walk delivers the retained messages of one new subscription. It waits in the queue as one entry, so that memory
 // does not depend on how many there are, and they keep their place among what comes live.
@@ -59,7 +56,7 @@ func (s *Session) advance(f *flow, w *walk) progress {
 		case !more:
 			return walkDone
 		case m == nil || !w.sub.takes(m):
-		case m.Expired(time.Now()):
+		case expired(m):
 			s.registry.stats.DroppedExpired.Add(1)
 		case s.deliver(f, m, min(m.QoS, w.sub.qos), true, ids) == Full: // [MQTT-3.3.1-8]
 			return walkFull
