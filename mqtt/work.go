@@ -79,8 +79,7 @@ func (c *conn) end() {
 	}
 	c.work = nil
 	if left := w.unread(); len(left) > 0 {
-		own := len(w.buf) > len(w.fixed)
-		if own && len(left) > cap(w.buf)/2 {
+		if own := &w.buf[0] != &w.fixed[0]; own && len(left) > cap(w.buf)/2 {
 			copy(w.buf, left)
 			c.rest = w.buf[:len(left)]
 		} else {

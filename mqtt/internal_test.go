@@ -1,0 +1,199 @@
+package mqtt
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/session"
+)
+
+// flaky is a socket that has no file descriptors left, several times.
+type flaky struct {
+	net.Listener
+	failures int
+	closed   chan struct{}
+	once     sync.Once
+}
+
+func (f *flaky) Accept() (net.Conn, error) {
+	if f.failures > 0 {
+		f.failures--
+		return nil, errors.New("too many open files")
+	}
+	<-f.closed
+	return nil, net.ErrClosed
+}
+
+func (f *flaky) Close() error {
+	f.once.Do(func() { close(f.closed) })
+	return f.Listener.Close()
+}
+
+// A system without file descriptors is waited for, and said once.
+func TestAcceptGoesOn(t *testing.T) {
+	var log lockedBuffer
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	cfg := DefaultListenerConfig()
+	cfg.URL = "mqtt://127.0.0.1:0"
+	l, err := Listen(cfg, session.NewRegistry(session.DefaultConfig(), logger), logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	tired := make(chan struct{})
+	f := &flaky{Listener: l.socket, failures: 4, closed: make(chan struct{})}
+	l.socket = f
+	go func() {
+		defer close(tired)
+		if err := l.Run(ctx, linkspan.SinkFunc(nil)); err != nil {
+			t.Error(err)
+		}
+	}()
+	for !strings.Contains(log.String(), "cannot accept") {
+		<-time.After(time.Millisecond)
+	}
+	cancel()
+	<-tired
+	if n := strings.Count(log.String(), "cannot accept"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// FuzzUnframe: however the bytes are cut, the payload is the same and the end too; and both are what the library's reader
+// makes of them, as long as that is content.
+func FuzzUnframe(f *testing.F) {
+	add := func(frames ...ws.Frame) {
+		var b bytes.Buffer
+		for _, frame := range frames {
+			_ = ws.WriteFrame(&b, frame)
+		}
+		f.Add(b.Bytes(), uint8(3))
+	}
+	add(ws.MaskFrame(ws.NewBinaryFrame([]byte("hello"))))
+	add(ws.MaskFrame(ws.NewFrame(ws.OpBinary, false, make([]byte, 126))), ws.MaskFrame(ws.NewPingFrame([]byte("x"))),
+		ws.MaskFrame(ws.NewFrame(ws.OpContinuation, true, []byte("rest"))))
+	add(ws.MaskFrame(ws.NewBinaryFrame(make([]byte, 70_000))))
+	add(ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(1000, ""))))
+	add(ws.MaskFrame(ws.NewTextFrame(nil)))
+	add(ws.NewBinaryFrame([]byte("not masked")))
+	f.Fuzz(func(t *testing.T, data []byte, step uint8) {
+		whole, wholeErr := unframeBy(data, len(data)+1)
+		cut, cutErr := unframeBy(data, int(step)+1)
+		if !bytes.Equal(whole, cut) || (wholeErr == nil) != (cutErr == nil) {
+			t.Errorf("whole: %q, %v; in parts: %q, %v", whole, wholeErr, cut, cutErr)
+		}
+		if want := library(data); wholeErr == nil && !bytes.Equal(whole, want) {
+			t.Errorf("%q, but the library reads %q", whole, want)
+		}
+	})
+}
+
+// unframeBy takes the frames off data, which comes in parts of n bytes.
+func unframeBy(data []byte, n int) (all []byte, err error) {
+	var s webSocket
+	for len(data) > 0 && err == nil {
+		part := bytes.Clone(data[:min(n, len(data))])
+		data = data[len(part):]
+		var m int
+		m, err = s.unframe(part)
+		all = append(all, part[:m]...)
+	}
+	return all, err
+}
+
+// library reads the payload of data frames as gobwas/ws does, the last as far as it has come.
+func library(data []byte) (all []byte) {
+	r := bytes.NewReader(data)
+	for {
+		h, err := ws.ReadHeader(r)
+		if err != nil {
+			return all
+		}
+		body := make([]byte, min(h.Length, int64(r.Len())))
+		_, _ = io.ReadFull(r, body)
+		if ws.Cipher(body, h.Mask, 0); !h.OpCode.IsControl() {
+			all = append(all, body...)
+		}
+	}
+}
+
+// Lengths of frames are written in the fewest bytes [RFC 6455, 5.2].
+func TestFrameHeaders(t *testing.T) {
+	for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 1 << 20} {
+		plain := &buffer{b: bytes.Repeat([]byte{7}, n)}
+		b := frame(plain, appendClose(nil, ws.StatusNormalClosure))
+		r := bytes.NewReader(b.b)
+		if n > 0 {
+			h, err := ws.ReadHeader(r)
+			if err != nil || h.Length != int64(n) || !h.Fin || h.Masked || h.OpCode != ws.OpBinary || ws.HeaderSize(h) != len(b.b)-r.Len() {
+				t.Errorf("%d bytes: %+v, %v", n, h, err)
+			}
+			_, _ = r.Seek(int64(n), io.SeekCurrent)
+		}
+		if h, err := ws.ReadHeader(r); err != nil || h.OpCode != ws.OpClose || h.Length != 2 {
+			t.Errorf("%d bytes: close %+v, %v", n, h, err)
+		}
+		var code [2]byte
+		if _, err := io.ReadFull(r, code[:]); err != nil || binary.BigEndian.Uint16(code[:]) != 1000 || r.Len() != 0 {
+			t.Errorf("%d bytes: code %v, %v", n, code, err)
+		}
+	}
+}
+
+// Packets longer than the shared buffer get room as they come, at most twice what is there, and what is left of a
+// buffer survives rest.
+func TestWorkGrowsWithWhatArrives(t *testing.T) {
+	c := &conn{need: 1 << 20}
+	total := 0
+	for total < 300_000 {
+		w := c.begin()
+		p := w.space(c.need)
+		n := min(len(p), 1400)
+		for i := range n {
+			p[i] = byte(total + i)
+		}
+		w.w += n
+		total += n
+		if len(w.buf) > max(readSize, 2*total) {
+			t.Fatalf("%d bytes for %d", len(w.buf), total)
+		}
+		c.end()
+		if len(c.rest) != total || cap(c.rest) > 2*max(total, smallRest) {
+			t.Fatalf("%d of %d bytes kept in %d", len(c.rest), total, cap(c.rest))
+		}
+	}
+	for i, b := range c.rest {
+		if b != byte(i) {
+			t.Fatalf("byte %d is %d", i, b)
+		}
+	}
+}
