@@ -20,7 +20,7 @@ type Config struct {
 	Partition string `yaml:"partition,omitempty"`
 	// Facts are the facts that are written into headers: all, none, or some of topic, client, username, qos, retain,
 	// received, payload-format, content-type, response-topic, correlation-data, expiry, user. Default: all. Way up only.
-	Facts Names `yaml:"facts,omitempty"`
+	Facts []string `yaml:"facts,omitempty"`
 	// Headers are templates of further headers, by name. Way up only.
 	Headers map[string]string `yaml:"headers,omitempty"`
 	// Names is the rule by which MQTT text becomes a Kafka topic name, and back: dot, underscore or escape. Default: dot.
@@ -41,19 +41,6 @@ type Config struct {
 	Partitions int32 `yaml:"partitions,omitempty"`
 	// Replication is how many replicas they get. Default: 0, as Kafka is configured.
 	Replication int16 `yaml:"replication,omitempty"`
-}
-
-// Names is a list of names; a single one may be written without brackets.
-type Names []string
-
-// UnmarshalYAML takes one name or a list.
-func (n *Names) UnmarshalYAML(decode func(any) error) error {
-	var one string
-	if decode(&one) == nil {
-		*n = Names{one}
-		return nil
-	}
-	return decode((*[]string)(n))
 }
 
 // Options are what the routes of a [Table] share.

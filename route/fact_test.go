@@ -149,13 +149,13 @@ func TestForeignHeaders(t *testing.T) {
 
 func TestFactsThatAreWritten(t *testing.T) {
 	for _, c := range []struct {
-		facts Names
+		facts []string
 		want  string
 	}{
 		{nil, "mqtt.topic linkspan.origin mqtt.client mqtt.received mqtt.qos mqtt.retain u"},
-		{Names{"all"}, "mqtt.topic linkspan.origin mqtt.client mqtt.received mqtt.qos mqtt.retain u"},
-		{Names{"none"}, "linkspan.origin"},
-		{Names{"client", "user"}, "linkspan.origin mqtt.client u"},
+		{[]string{"all"}, "mqtt.topic linkspan.origin mqtt.client mqtt.received mqtt.qos mqtt.retain u"},
+		{[]string{"none"}, "linkspan.origin"},
+		{[]string{"client", "user"}, "linkspan.origin mqtt.client u"},
 	} {
 		table := mustNew(t, []Config{{From: "mqtt:#", To: "kafka:k", Facts: c.facts}}, devices())
 		m := published("a")

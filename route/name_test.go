@@ -20,25 +20,25 @@ func kafkaName(t testing.TB, rule naming, topic string) (string, bool) {
 
 // TestNames: `a/b/c` is a.b.c unless told otherwise, _ can be chosen, and what would collide or be illegal is told apart (UNS-A1).
 func TestNames(t *testing.T) {
+	// * stands for a digest.
 	for _, c := range []struct{ topic, dot, underscore, escape string }{
 		{"a/b/c", "a.b.c", "a_b_c", "a.b.c"},
 		{"hall-1/t7", "hall-1.t7", "hall-1_t7", "hall--1.t7"},
-		{"a_b", "a_b", "a_b--1955aaba2c19", "a-_b"},
-		{"a.b", "a_b--2d7c6e8e32ae", "a.b", "a-2eb"},
-		{"a b", "a_b--c8687a08aa5d", "a_b--c8687a08aa5d", "a-20b"},
-		{"ü", "_--30fdaf9e9cfe", "_--30fdaf9e9cfe", "-c3-bc"},
-		{"a--b", "a--b--", "a--b--", "a----b"},
+		{"a_b", "a_b", "a_b--*", "a-_b"},
+		{"a.b", "a_b--*", "a.b", "a-2eb"},
+		{"a b", "a_b--*", "a_b--*", "a-20b"},
+		{"ü", "_--*", "_--*", "-c3-bc"},
+		{"a--b", "a--b--*", "a--b--*", "a----b"},
 		{"/a//", ".a..", "_a__", ".a.."},
-		{"/", ".--8a5edab28263", "_", "-2f"},
-		{"//", "..--", "__", "-2f-2f"},
+		{"/", ".--*", "_", "-2f"},
+		{"//", "..--*", "__", "-2f-2f"},
 	} {
 		for rule, want := range map[naming]string{byDot: c.dot, byUnderscore: c.underscore, byEscape: c.escape} {
 			got, ok := kafkaName(t, rule, c.topic)
-			if marked, _, isMarked := strings.Cut(want, "--"); isMarked && rule != byEscape {
-				if !ok || !strings.HasPrefix(got, marked+"--") || len(got) < len(marked)+2+digestLen {
-					t.Errorf("%q by rule %d: got %q, want %q and a digest", c.topic, rule, got, marked)
-				}
-			} else if !ok || got != want {
+			if readable, marked := strings.CutSuffix(want, "*"); marked && len(got) == len(readable)+digestLen {
+				want = readable + got[len(readable):]
+			}
+			if !ok || got != want {
 				t.Errorf("%q by rule %d: got %q %v, want %q", c.topic, rule, got, ok, want)
 			}
 		}
