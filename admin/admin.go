@@ -91,7 +91,7 @@ func Listen(cfg Config, metrics prometheus.Gatherer, ready func() error, log *sl
 	}
 	var err error
 	if s.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
-		return nil, fmt.Errorf("admin.listen: %w", err)
+		return nil, fmt.Errorf("admin.listen: %w; choose another address, or \"off\"", err)
 	}
 	return s, nil
 }

@@ -60,7 +60,13 @@ func (b *bridge) run(ctx context.Context, started func(Status)) error {
 	b.log.Info("stopping", "drain_timeout", b.cfg.DrainTimeout)
 	drain, cancel := context.WithTimeout(context.Background(), b.cfg.DrainTimeout)
 	defer cancel()
-	err = errors.Join(err, parts.stop(drain))
+	for _, e := range unjoin(parts.stop(drain)) {
+		if errors.Is(e, context.DeadlineExceeded) { // what was not settled was not acknowledged
+			b.log.Warn("drain_timeout is over", "err", e)
+			continue
+		}
+		err = errors.Join(err, e)
+	}
 	b.log.Info("stopped")
 	return err
 }

@@ -2,10 +2,12 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/linkspan/linkspan/kafka"
@@ -102,6 +104,9 @@ func (b *bridge) listen(parts *parts, status *Status) error {
 		if err != nil {
 			for _, e := range b.endpoints {
 				_ = e.listener.Close()
+			}
+			if errors.Is(err, syscall.EADDRINUSE) {
+				err = fmt.Errorf("%w; stop what listens there, or choose another port", err)
 			}
 			return fmt.Errorf("endpoints.%s.listen: %w", name, err)
 		}
