@@ -70,7 +70,7 @@ type RouteStats struct {
 func (t *Table) Stats() Stats {
 	s := Stats{
 		NoRouteUp: t.unmatchedUp.noRoute.Load(), InvalidTopic: t.unmatchedUp.invalidTopic.Load(),
-		Defaulted: t.unmatchedUp.defaulted.Load(), NoRouteDown: t.unmatchedDwn.noRoute.Load(),
+		Defaulted: t.unmatchedUp.defaulted.Load(), NoRouteDown: t.unmatchedDown.noRoute.Load(),
 	}
 	routes := t.routes
 	if t.standard != nil {

@@ -21,9 +21,9 @@ type Table struct {
 	trees     map[string]*node // by endpoint: the routes up
 	endpoints map[string]string
 
-	up, down     *cache
-	unmatchedUp  unmatched
-	unmatchedDwn unmatched
+	up, down      *cache
+	unmatchedUp   unmatched
+	unmatchedDown unmatched
 }
 
 // New compiles routes. Its error joins one [Error] for each mistake found.
@@ -172,7 +172,9 @@ func (t *Table) planUp(endpoint, topic string, admit bool) *plan {
 	r := p.route
 	p.captures, _ = r.filter.match(topic, nil)
 	v := &values{m: &linkspan.Message{Endpoint: p.endpoint}, captures: p.captures, topic: topic}
-	if r.topic.perTopic {
+	if name, ok := r.topic.literal(); ok {
+		p.name = name
+	} else if r.topic.perTopic {
 		name, ok := r.topic.appendName(nil, v, r.rule)
 		if !ok {
 			p.refusal = linkspan.ErrInvalidTopic
@@ -263,23 +265,42 @@ func (r *route) limitExpiry(m *linkspan.Message) {
 // Down fills in from m.Record everything that devices see of a record. It returns false for a record that no route
 // takes or that has expired. Its errors are permanent. All are counted.
 func (t *Table) Down(m *linkspan.Message) (bool, error) {
-	p := t.down.get("", m.Record.Topic)
-	if p == nil {
-		p = t.planDown(m.Record.Topic)
-		t.down.put(p)
-	}
+	p := t.downPlan(m.Record.Topic)
 	if p.route == nil {
-		t.unmatchedDwn.add(linkspan.ErrNoRoute)
+		t.unmatchedDown.add(linkspan.ErrNoRoute)
 		return false, nil
 	}
 	leftOut, err := t.fillDown(m, p)
 	p.route.counts.leftOut.Add(leftOut)
-	if err == nil && !m.Expires.IsZero() && m.Expired(time.Now()) {
+	if err == nil && expired(m) {
 		p.route.counts.expired.Add(1)
 		return false, nil
 	}
 	p.route.counts.add(m, err)
 	return err == nil, err
+}
+
+// DownAgain does what Down does for a record that is read a second time, and counts nothing. It returns false for one
+// that does not go on.
+func (t *Table) DownAgain(m *linkspan.Message) bool {
+	p := t.downPlan(m.Record.Topic)
+	if p.route == nil {
+		return false
+	}
+	_, err := t.fillDown(m, p)
+	return err == nil && !expired(m)
+}
+
+func expired(m *linkspan.Message) bool { return !m.Expires.IsZero() && m.Expired(time.Now()) }
+
+// downPlan returns the plan for a Kafka topic.
+func (t *Table) downPlan(topic string) *plan {
+	p := t.down.get("", topic)
+	if p == nil {
+		p = t.planDown(topic)
+		t.down.put(p)
+	}
+	return p
 }
 
 // planDown finds the route of a Kafka topic.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -102,6 +103,33 @@ func TestRoutesAreOrdered(t *testing.T) {
 	bad := &linkspan.Message{Record: linkspan.Record{Topic: "esc.a_b"}}
 	if _, err := table.Down(bad); err != linkspan.ErrInvalidTopic {
 		t.Errorf("what was not escaped has no MQTT topic, got %v", err)
+	}
+}
+
+// TestDownAgain: a record that is read a second time is routed in the same way, and not counted twice.
+func TestDownAgain(t *testing.T) {
+	table := mustNew(t, []Config{{From: "kafka:k", To: "mqtt:{key}"}}, devices())
+	expired := []linkspan.Header{{Key: "mqtt.expiry", Value: []byte("1")}}
+	for _, c := range []struct {
+		record linkspan.Record
+		want   bool
+	}{
+		{linkspan.Record{Topic: "k", Key: []byte("a")}, true},
+		{linkspan.Record{Topic: "k", Key: []byte("#")}, false},
+		{linkspan.Record{Topic: "k", Key: []byte("a"), Headers: expired, Timestamp: time.Unix(1, 0)}, false},
+		{linkspan.Record{Topic: "unknown"}, false},
+	} {
+		before := table.Stats()
+		m := &linkspan.Message{Record: c.record}
+		if got := table.DownAgain(m); got != c.want || got && m.Topic != "a" {
+			t.Errorf("%+v: got %v, topic %q", c.record, got, m.Topic)
+		}
+		if after := table.Stats(); !reflect.DeepEqual(after, before) {
+			t.Errorf("%+v was counted: %+v", c.record, after)
+		}
+		if ok, _ := table.Down(&linkspan.Message{Record: c.record}); ok != c.want {
+			t.Errorf("%+v: Down says otherwise", c.record)
+		}
 	}
 }
 

@@ -8,12 +8,9 @@ import (
 	"github.com/linkspan/linkspan"
 )
 
-// admit returns name as a string of our own, if r has that topic or may have one more.
+// admit returns name, one that r's placeholders gave, as a string of our own, if r has that topic or may have one more.
 func (t *Table) admit(r *route, name string) (string, error) {
 	s := r.topics
-	if s == nil {
-		return strings.Clone(name), nil
-	}
 	s.mu.RLock()
 	own, ok := s.names[name]
 	s.mu.RUnlock()
