@@ -58,6 +58,9 @@ func TestAddToDecoded(t *testing.T) {
 		if got, want := collect(&p.Properties), []string{"a=1", "b=2", "c=3"}; !slices.Equal(got, want) {
 			t.Errorf("user properties %q, want %q", got, want)
 		}
+		if err := p.Decode(V5, raw); err != nil {
+			t.Fatal(err)
+		}
 		p.Properties.Reset()
 		p.Properties.AddUserProperty("d", "4")
 		if got, want := collect(&p.Properties), []string{"d=4"}; !slices.Equal(got, want) {
@@ -66,6 +69,20 @@ func TestAddToDecoded(t *testing.T) {
 	}
 	if !slices.Equal(packet, before) {
 		t.Errorf("the read buffer is\n% x, was\n% x", packet, before)
+	}
+}
+
+// TestDataEndsWhereItEnds proves that appending to decoded values cannot write over what follows them in the buffer.
+func TestDataEndsWhereItEnds(t *testing.T) {
+	p, err := decode(V5, wire(t, 0x10, "'MQTT' 05 c6 0000 08 15 'm' 16 'd' 'c' 04 09 'd' 't' 'm' 'u' 'p'"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	connect := p.(connectCodec)
+	for _, data := range [][]byte{connect.Properties.AuthData, connect.Will.Properties.CorrelationData, connect.Will.Payload, connect.Password} {
+		if len(data) != 1 || cap(data) != 1 {
+			t.Errorf("%q has length %d, capacity %d", data, len(data), cap(data))
+		}
 	}
 }
 

@@ -106,7 +106,7 @@ func (p *Properties) decode(b []byte, t Type) (rest []byte, err error) {
 	if int(length) > len(b) {
 		return nil, malformed("MQTT5 2.2.2.1", "property length goes past the end of the packet")
 	}
-	section, rest := b[:length:length], b[length:]
+	section, rest := b[:length], b[length:]
 	first, last := len(section), 0
 	listed := 0
 	for at := 0; at < len(section); {
@@ -130,7 +130,7 @@ func (p *Properties) decode(b []byte, t Type) (rest []byte, err error) {
 		at += 1 + n
 	}
 	if listed > 0 {
-		p.lists, p.listed, p.own = section[first:last:last], listed, false
+		p.lists, p.listed, p.own = section[first:last], listed, false
 	}
 	return rest, nil
 }
@@ -142,7 +142,7 @@ func (p *Properties) decodeValue(id PropertyID, b []byte) (n int, err error) {
 	if n > len(b) {
 		return 0, malformed("MQTT5 2.2.2.1", "property goes past the property length")
 	}
-	b = b[:n]
+	b = b[:n:n]
 	var v uint32
 	switch property.kind {
 	case kindText, kindData, kindPair:
