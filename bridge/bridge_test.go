@@ -23,6 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // An instance is a bridge that a test has started.
 type instance struct {
 	Status
+	bridge *bridge
 	t      *testing.T
 	cancel context.CancelFunc
 	ended  chan error
@@ -55,9 +56,9 @@ func start(t *testing.T, cfg Config) *instance { return startPatient(t, cfg, tim
 func startPatient(t *testing.T, cfg Config, patience time.Duration) *instance {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &instance{t: t, cancel: cancel, ended: make(chan error, 1)}
 	up := make(chan Status, 1)
 	b := &bridge{cfg: cfg, log: logger(t), patience: patience, joined: make(chan struct{})}
+	r := &instance{bridge: b, t: t, cancel: cancel, ended: make(chan error, 1)}
 	go func() { r.ended <- b.run(ctx, func(s Status) { up <- s }) }()
 	t.Cleanup(func() {
 		if err := r.stop(); err != nil {

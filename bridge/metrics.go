@@ -20,10 +20,15 @@ type collector struct {
 
 // A family is one metric with all its labels.
 type family struct {
-	desc *prometheus.Desc
-	kind prometheus.ValueType
-	read func(b *bridge, set func(value float64, labels ...string))
+	name, help string
+	labels     []string
+	kind       prometheus.ValueType
+	desc       *prometheus.Desc
+	read       read
 }
+
+// read calls set for each value of a family, with the values of its labels.
+type read = func(b *bridge, set func(value float64, labels ...string))
 
 func newCollector(b *bridge) *collector {
 	var all []family
@@ -50,14 +55,17 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-type read = func(b *bridge, set func(value float64, labels ...string))
-
 func counter(name, help string, read read, labels ...string) family {
-	return family{prometheus.NewDesc("linkspan_"+name, help, labels, nil), prometheus.CounterValue, read}
+	return newFamily(prometheus.CounterValue, name, help, read, labels)
 }
 
 func gauge(name, help string, read read, labels ...string) family {
-	return family{prometheus.NewDesc("linkspan_"+name, help, labels, nil), prometheus.GaugeValue, read}
+	return newFamily(prometheus.GaugeValue, name, help, read, labels)
+}
+
+func newFamily(kind prometheus.ValueType, name, help string, read read, labels []string) family {
+	name = "linkspan_" + name
+	return family{name, help, labels, kind, prometheus.NewDesc(name, help, labels, nil), read}
 }
 
 // number is any counter of the parts.
@@ -113,7 +121,7 @@ func deviceFamilies() []family {
 			perListener(func(s *mqtt.Stats) uint64 { return s.Failed.Load() }), "endpoint"),
 		counter("mqtt_connects_refused_total", "CONNECT packets that were refused, by reason.",
 			perReason(func(s *mqtt.Stats) *[256]atomic.Uint64 { return &s.Refused }), "endpoint", "reason"),
-		counter("mqtt_disconnects_total", "Connections of accepted devices that ended with a DISCONNECT, by reason; normal disconnection is the device's own.",
+		counter("mqtt_disconnects_total", "Connections of accepted devices that ended with a DISCONNECT, by reason; success is the device's own.",
 			perReason(func(s *mqtt.Stats) *[256]atomic.Uint64 { return &s.Ended }), "endpoint", "reason"),
 		counter("mqtt_connections_lost_total", "Connections of accepted devices that just ended.",
 			perListener(func(s *mqtt.Stats) uint64 { return s.Gone.Load() }), "endpoint"),
@@ -243,6 +251,18 @@ func kafkaFamilies() []family {
 				set(0)
 			}
 		}),
+		gauge("kafka_lag_records", "Records of the consumed topics that are still to be delivered, as of the last fetch.",
+			one(func(b *bridge) int64 { return b.consumer.Lag() })),
+		counter("kafka_consumed_records_total", "Records that came down from Kafka and were passed on.",
+			one(func(b *bridge) uint64 { return b.consumer.Stats().Records.Load() })),
+		counter("kafka_consumed_bytes_total", "Keys, values and headers of those records.",
+			one(func(b *bridge) uint64 { return b.consumer.Stats().Bytes.Load() })),
+		counter("kafka_fetch_errors_total", "Errors that brokers gave for a partition that is consumed.",
+			one(func(b *bridge) uint64 { return b.consumer.Stats().FetchErrors.Load() })),
+		counter("kafka_data_loss_total", "Those of them that mean that records were gone before they were read.",
+			one(func(b *bridge) uint64 { return b.consumer.Stats().DataLoss.Load() })),
+		gauge("kafka_fetched_bytes", "Memory of records that are fetched and not delivered.",
+			one(func(b *bridge) int64 { return b.consumer.Stats().HeldBytes.Load() })),
 		counter("kafka_acked_records_total", "Records that all in-sync replicas have.",
 			one(func(b *bridge) uint64 { return b.client.Producer().Stats().Records.Load() })),
 		counter("kafka_acked_bytes_total", "Keys, values and headers of those records.",

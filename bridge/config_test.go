@@ -1,0 +1,224 @@
+package bridge
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linkspan/linkspan/route"
+)
+
+func TestDefaults(t *testing.T) {
+	cfg, err := Parse("", nil, []string{"HOME=/home/ada"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := cfg.Endpoints["devices"]; len(cfg.Endpoints) != 1 || e.URL != "mqtt://127.0.0.1:1883" {
+		t.Errorf("endpoints %+v", cfg.Endpoints)
+	}
+	if len(cfg.Routes) != len(route.DefaultRoutes()) || cfg.Kafka.Brokers != nil || cfg.Kafka.Embedded.Listen != "127.0.0.1:9092" {
+		t.Errorf("%+v", cfg)
+	}
+	if cfg.Kafka.Embedded.Dir != "/home/ada/.local/share/linkspan" {
+		t.Errorf("data in %s", cfg.Kafka.Embedded.Dir)
+	}
+	if cfg, _ := Parse("", nil, []string{"HOME=/home/ada", "XDG_DATA_HOME=/data"}); cfg.Kafka.Embedded.Dir != "/data/linkspan" {
+		t.Errorf("data in %s", cfg.Kafka.Embedded.Dir)
+	}
+	if _, err := Parse("", nil, nil); err == nil || !strings.Contains(err.Error(), "kafka.embedded.dir") {
+		t.Errorf("without a home: %v", err)
+	}
+}
+
+// The example of the design is read as it is written, and the environment goes over the file.
+func TestFileAndEnvironment(t *testing.T) {
+	text := `
+kafka:
+  brokers: [kafka-1:9092]
+endpoints:
+  devices: {listen: "mqtt://:1883"}
+routes:
+  - from: mqtt:sensors/{site}/{device}/+
+    to: kafka:sensors.{site}
+    key: "{device}"
+  - from: kafka:commands
+    to: mqtt:devices/{key}/commands
+    qos: 1
+drain_timeout: ${DRAIN:-5s}
+`
+	cfg, err := Parse("l.yaml", []byte(text), []string{
+		"LINKSPAN_KAFKA_BROKERS=a:1,b:2", "LINKSPAN_ENDPOINTS_DEVICES_MAX_CONNECTIONS=9", "LINKSPAN_ADMIN_LISTEN=off", "LINKSPAN_CONFIG=l.yaml",
+		"LINKSPAN_ENDPOINTS_WEB_LISTEN=ws://:8080",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(cfg.Kafka.Brokers, " "); got != "a:1 b:2" {
+		t.Errorf("brokers %s", got)
+	}
+	if e := cfg.Endpoints["devices"]; e.URL != "mqtt://:1883" || e.MaxConnections != 9 || e.ReceiveMaximum != 1024 {
+		t.Errorf("devices %+v", e)
+	}
+	if e := cfg.Endpoints["web"]; e.URL != "ws://:8080" || e.ReceiveMaximum != 1024 {
+		t.Errorf("web %+v", e)
+	}
+	if cfg.Admin.Listen != "off" || cfg.DrainTimeout != 5*time.Second || len(cfg.Routes) != 2 || *cfg.Routes[1].QoS != 1 {
+		t.Errorf("%+v", cfg)
+	}
+}
+
+// Each mistake has its line, and says what to do.
+func TestMistakes(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"kafka:\n  broker: x", "l.yaml:2:3: kafka.broker: unknown key; did you mean brokers?"},
+		{"kafka: {brokers: [a:b]}", "l.yaml:1:19: kafka.brokers[0]: "},
+		{"kafka: {brokers: [a:1], embedded: {dir: /d}}", "l.yaml:1:9: kafka.brokers: the embedded broker of l.yaml:1:25 would not be started"},
+		{"kafka: {producer: {compression: rar}}", `l.yaml:1:20: kafka.producer.compression: "rar" is none of none, gzip`},
+		{"endpoints: {a: {dial: mqtt://b:1883}}", "l.yaml:1:17: endpoints.a.dial: client endpoints are not available in this version"},
+		{"endpoints: {a: {max_connections: 1}}", "l.yaml:1:13: endpoints.a: says nowhere to listen; add listen:"},
+		{"endpoints: {a: {listen: http://x}}", "l.yaml:1:17: endpoints.a.listen: "},
+		{"endpoints: {a: {listen: mqtts://:1}}", "l.yaml:1:13: endpoints.a.tls"},
+		{"endpoints: {kafka: {listen: mqtt://:1}}", "l.yaml:1:13: endpoints.kafka: in a route that name means"},
+		{"endpoints: {a b: {listen: mqtt://:1}}", "l.yaml:1:13: endpoints.a b: a name has letters"},
+		{"endpoints: {a: {listen: mqtt://:1}, b: {listen: ws://127.0.0.1:1}}", "l.yaml:1:41: endpoints.b.listen: port 1 is that of endpoints.a.listen already"},
+		{`{admin: {listen: ":9092"}}`, "l.yaml:1:10: admin.listen: port 9092 is that of kafka.embedded.listen already"},
+		{"endpoints: {}", "l.yaml:1:1: endpoints: the section is empty"},
+		{"routes: []", "l.yaml:1:1: routes: the list is empty"},
+		{"routes:\n- {from: mqtt:a, to: kafka:b}\n- {from: mqtt:c, to: mqtt:d}", "l.yaml:3:18: routes[1].to: "},
+		{"routes:\n- from: mqtt:{a}/#\n  to: kafka:{b}", "l.yaml:3:3: routes[0].to: "},
+		{"routes:\n- from: mqtt:a\n  to: kafka:b\n  key: {a}", "l.yaml:4:8: routes[0].key: must be a single value, not a section with keys; a text that begins with { needs quotes"},
+		{"routes:\n- from: nowhere:a\n  to: kafka:b", "l.yaml:2:3: routes[0].from: "},
+		{"default_route: {to: mqtt:a}", "l.yaml:1:17: default_route.to: "},
+		{"sessions: {max_queued: 0}", "l.yaml:1:12: sessions.max_queued: "},
+		{"admin: {listen: x}", `l.yaml:1:9: admin.listen: "x" is not host:port`},
+		{"log: {level: loud}", `l.yaml:1:7: log.level: "loud" is none of trace, debug, info, warn, error`},
+		{"log: {format: xml}", `l.yaml:1:7: log.format: "xml" is none of text, json`},
+		{"drain_timeout: 0s", "l.yaml:1:1: drain_timeout: must be positive"},
+		{"drain_timeout: 10", `l.yaml:1:16: drain_timeout: "10" is not a duration`},
+	} {
+		_, err := Parse("l.yaml", []byte(c.text), []string{"HOME=/h"})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s:\n got %v\nwant %s", c.text, err, c.want)
+		}
+	}
+	_, err := Parse("l.yaml", []byte("drain_timeout: 0s\nlog: {level: x}\nadmin: {listen: y}"), []string{"HOME=/h", "LINKSPAN_LOG_FORMAT=z"})
+	if n := len(unjoin(err)); n != 4 || !strings.Contains(err.Error(), "LINKSPAN_LOG_FORMAT: log.format: ") {
+		t.Errorf("%d mistakes, want 4:\n%v", n, err)
+	}
+}
+
+func TestConfigurationThatCannotBeRead(t *testing.T) {
+	_, err := Load(filepath.Join(t.TempDir(), "missing.yaml"), nil)
+	if err == nil || !strings.Contains(err.Error(), "missing.yaml") {
+		t.Error(err)
+	}
+}
+
+// Whatever prints or logs a configuration does not show its secrets.
+func TestSecretsAreNotPrinted(t *testing.T) {
+	cfg, err := Parse("l.yaml", []byte("kafka: {brokers: [a:1], sasl: {mechanism: plain, username: u, password: \"${PW}\"}}"), []string{"PW=hunter2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(cfg.Kafka.SASL.Password) != "hunter2" {
+		t.Fatal("the password is not there")
+	}
+	cfg.origin = nil
+	var logged bytes.Buffer
+	NewLogger(LogConfig{Level: "trace", Format: "json"}, &logged).Info("configuration", "kafka", cfg.Kafka, "sasl", *cfg.Kafka.SASL)
+	for _, text := range []string{fmt.Sprintf("%v %+v %#v", cfg, cfg, *cfg.Kafka.SASL), logged.String()} {
+		if strings.Contains(text, "hunter2") || !strings.Contains(text, "redacted") {
+			t.Errorf("shown: %s", text)
+		}
+	}
+}
+
+func TestLogLevels(t *testing.T) {
+	for name, lines := range map[string]int{"trace": 5, "debug": 4, "info": 3, "warn": 2, "error": 1} {
+		var b bytes.Buffer
+		log := NewLogger(LogConfig{Level: name, Format: "text"}, &b)
+		for _, l := range levels() {
+			log.Log(t.Context(), l, "x")
+		}
+		if n := strings.Count(b.String(), "\n"); n != lines || name == "trace" && !strings.Contains(b.String(), "level=TRACE") {
+			t.Errorf("%s logs %d lines, want %d:\n%s", name, n, lines, &b)
+		}
+	}
+}
+
+// Files that a configuration names are looked at before anything starts, and told with the line that names them.
+func TestCheckReadsFiles(t *testing.T) {
+	text := "kafka:\n  brokers: [a:1]\n  tls: {ca: /no/such/ca.pem}\nendpoints:\n  a:\n    listen: mqtts://:1\n    tls: {cert: /no/such/cert.pem, key: /no/such/key.pem}\n"
+	cfg, err := Parse("l.yaml", []byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Check(cfg)
+	for _, want := range []string{"l.yaml:3:9: kafka.tls.ca: ", "l.yaml:7:5: endpoints.a.tls: ", "/no/such/ca.pem", "/no/such/cert.pem"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nwant it to say %s", err, want)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	cfg, err := Parse("l.yaml", []byte(`
+routes:
+  - {name: readings, from: "mqtt:sensors/{site}/{device}/{kind}", to: "kafka:sensors.{kind}", key: "{device}", headers: {site: "{site}"}}
+  - {name: orders, from: "kafka:commands", to: "mqtt:devices/{key}/commands", qos: 2}
+`), []string{"HOME=/h"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := "pump-4"
+	for _, c := range []struct {
+		q    Question
+		want []string
+	}{
+		{Question{Topic: "sensors/hall-1/t7/temp", Client: "c7", QoS: 1, Payload: "21.5", Headers: [][2]string{{"unit", "C"}}},
+			[]string{"readings", "takes it", "sensors.temp", "t7", "site: hall-1", "mqtt.client: c7", "21.5", "unit", "Kafka record"}},
+		{Question{Topic: "other"}, []string{"readings", "no: ", "refused to the device: no route matches the topic"}},
+		{Question{Down: true, Topic: "commands", Key: &key, Payload: "on", Headers: [][2]string{{"trace", "1"}}},
+			[]string{"no: it takes messages of devices", "orders", "takes it", "devices/pump-4/commands", "2, or", "MQTT message", "on", "trace: 1"}},
+		{Question{Down: true, Topic: "else"}, []string{"no route takes it"}},
+	} {
+		got, err := Explain(cfg, c.q)
+		if err != nil {
+			t.Errorf("%+v: %v", c.q, err)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("%+v: it does not say %q:\n%s", c.q, want, got)
+			}
+		}
+	}
+	for _, q := range []Question{{Topic: "a", QoS: 3}, {Topic: "a", Endpoint: "nowhere"}} {
+		if _, err := Explain(cfg, q); err == nil {
+			t.Errorf("%+v: no error", q)
+		}
+	}
+}
+
+// Any text is either a configuration or a list of mistakes.
+func FuzzParse(f *testing.F) {
+	examples, _ := filepath.Glob("../examples/*/linkspan.yaml")
+	for _, name := range examples {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		cfg, err := Parse("l.yaml", []byte(text), []string{"HOME=/h", "KAFKA_PASSWORD=x"})
+		if err == nil {
+			if _, err := cfg.table(nil); err != nil {
+				t.Errorf("valid, but: %v", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,195 @@
+package bridge
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io/fs"
+	"math/big"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linkspan/linkspan/mqtt/mqtttest"
+	"github.com/linkspan/linkspan/mqtt/packet"
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// certificates writes the files that the examples expect in their directory of certificates: one authority for all, a
+// certificate for localhost, and one for a device. It returns the directory and what a device needs to connect.
+func certificates(t *testing.T) (dir string, device *tls.Config) {
+	t.Helper()
+	dir = t.TempDir()
+	newKey := func() *ecdsa.PrivateKey {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	write := func(name, kind string, der []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	template := func(name string) *x509.Certificate {
+		return &x509.Certificate{
+			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"},
+			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		}
+	}
+	ca, caKey := template("authority"), newKey()
+	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage, ca.DNSNames, ca.ExtKeyUsage = true, true, x509.KeyUsageCertSign, nil, nil
+	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("kafka-ca.pem", "CERTIFICATE", caDER)
+	write("device-ca.pem", "CERTIFICATE", caDER)
+	for _, name := range []string{"server", "device"} {
+		key := newKey()
+		der, err := x509.CreateCertificate(rand.Reader, template(name), ca, key.Public(), caKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(name+".pem", "CERTIFICATE", der)
+		keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(name+".key", "PRIVATE KEY", keyDER)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "device.pem"), filepath.Join(dir, "device.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	parsed, _ := x509.ParseCertificate(caDER)
+	roots.AddCert(parsed)
+	return dir, &tls.Config{RootCAs: roots, ServerName: "localhost", Certificates: []tls.Certificate{pair}}
+}
+
+// secureCluster is a broker with TLS and the login of the example, and returns its address.
+func secureCluster(t *testing.T, certs string) string {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(filepath.Join(certs, "server.pem"), filepath.Join(certs, "server.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.TLS(&tls.Config{Certificates: []tls.Certificate{pair}}),
+		kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "linkspan", "right"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c.ListenAddrs()[0]
+}
+
+// Every example is a configuration that starts, on ports and directories of the test, and takes a message.
+func TestExamplesStart(t *testing.T) {
+	names, err := filepath.Glob("../examples/*")
+	if err != nil || len(names) < 5 {
+		t.Fatal(names, err)
+	}
+	certs, device := certificates(t)
+	for _, dir := range names {
+		name := filepath.Join(dir, "linkspan.yaml")
+		if filepath.Ext(dir) == ".md" {
+			continue
+		}
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			environ := []string{
+				"CERTS=" + certs, "KAFKA_PASSWORD=right", "KAFKA_REPLICATION=1", "KAFKA_BROKERS=" + secureCluster(t, certs),
+				"LINKSPAN_ADMIN_LISTEN=127.0.0.1:0", "HOME=" + t.TempDir(),
+			}
+			cfg, err := Load(name, environ)
+			if err != nil {
+				t.Fatal(err)
+			}
+			notes, err := Check(cfg)
+			if err != nil || notes != nil {
+				t.Error(notes, err)
+			}
+			cfg.Kafka.Embedded.Listen = "127.0.0.1:0"
+			if cfg.Kafka.TLS != nil {
+				cfg.Kafka.TLS.ServerName = "localhost"
+			}
+			for name, e := range cfg.Endpoints {
+				u, err := url.Parse(e.URL)
+				if err != nil {
+					t.Fatal(err)
+				}
+				u.Host = "127.0.0.1:0"
+				e.URL = u.String()
+				cfg.Endpoints[name] = e
+			}
+			r := start(t, cfg)
+			for _, e := range r.Endpoints {
+				u, _ := url.Parse(e.URL)
+				var d *mqtttest.Client
+				switch u.Scheme {
+				case "mqtt":
+					d = mqtttest.Dial(t, u.Host, packet.V311)
+				case "mqtts":
+					d = mqtttest.DialTLS(t, u.Host, packet.V311, device)
+				case "wss":
+					conn, err := tls.Dial("tcp", u.Host, device)
+					if err != nil {
+						t.Fatal(err)
+					}
+					d = mqtttest.New(t, mqtttest.WebSocket(t, conn, u.Path), packet.V311)
+				}
+				d.Join("device-on-" + e.Name)
+				topic := "sensors/hall-1/t7/temp"
+				if filepath.Base(dir) == "commands" {
+					topic = "devices/pump-4/answers"
+				}
+				d.Send(publish(topic, "21.5", 1, 1))
+				d.ExpectAck(packet.PUBACK, 1, packet.Success)
+			}
+		})
+	}
+}
+
+var yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```")
+
+// The configurations in the documents are ones.
+func TestConfigurationsInDocuments(t *testing.T) {
+	blocks := 0
+	err := filepath.WalkDir("..", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || filepath.Ext(name) != ".md" {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		for _, m := range yamlBlock.FindAllSubmatchIndex(text, -1) {
+			blocks++
+			line := strings.Count(string(text[:m[2]]), "\n")
+			padded := strings.Repeat("\n", line) + string(text[m[2]:m[3]]) // so that mistakes have the document's lines
+			if !strings.Contains(padded, "endpoints:") { // a part of one
+				padded += "\nendpoints: {devices: {listen: \"mqtt://:1883\"}, plant-a: {listen: \"mqtt://:1884\"}}\n"
+			}
+			if _, err := Parse(name, []byte(padded), []string{"HOME=/h", "KAFKA_PASSWORD=x"}); err != nil {
+				t.Error(err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if blocks == 0 {
+		t.Error("no document has a configuration")
+	}
+}
