@@ -46,6 +46,7 @@ func TestFullSink(t *testing.T) {
 
 // P6: beyond the backlog's bound the device is not read, and goes on where it was held up.
 func TestFullBacklog(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *mqtt.ListenerConfig) { c.MaxBacklog, c.ReceiveMaximum = 10_000, 65535 })
 	b.sink.set(func(s *sink) { s.full = true })
 	c := b.dial(packet.V311)

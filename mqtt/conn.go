@@ -261,7 +261,7 @@ func (c *conn) digest() error {
 	if left := w.unread(); c.session == nil && len(left) > 0 && left[0] != byte(packet.CONNECT)<<4 {
 		return endNotMQTT // before waiting for the rest of what somebody took for another protocol
 	}
-	for !c.full() {
+	for !c.full() && !c.l.draining.Load() {
 		raw, n, need, err := packet.Cut(w.unread(), c.l.cfg.MaxPacketSize)
 		if err != nil {
 			return err

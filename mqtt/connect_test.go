@@ -207,6 +207,7 @@ func TestConnectTimeout(t *testing.T) {
 
 // VXM-A8 [MQTT-3.1.2-22]: silence beyond one and a half keep-alives ends the connection; bytes that make no packet are silence.
 func TestKeepAlive(t *testing.T) {
+	t.Parallel()
 	everyVersion(t, func(t *testing.T, v packet.Version) {
 		t.Parallel()
 		b := start(t)

@@ -231,6 +231,7 @@ func receive(t *testing.T, c *mqtttest.Client, n int) {
 
 // P6: a device that only asks is not read any more, and if it takes nothing for long it is cut off.
 func TestFloodWithoutReading(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *mqtt.ListenerConfig) { c.WriteTimeout = 300 * time.Millisecond })
 	c := b.join(packet.V5, "d1")
 	flood := make([]byte, 0, 64<<10)

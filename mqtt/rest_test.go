@@ -52,4 +52,5 @@ func TestReaderMoves(t *testing.T) {
 		c.Write(whole[5:]...)
 		c.ExpectAck(packet.PUBACK, id, packet.Success)
 	}
+	_ = c.Conn.Close()
 }

@@ -118,6 +118,7 @@ func transports(t *testing.T, f func(t *testing.T, b *bench, dial func() *mqttte
 
 // ENM-A11, VXM-A4: the same over TCP, TLS and WebSocket; packets of any size, cut in any way [MQTT-6.0.0-2].
 func TestTransports(t *testing.T) {
+	t.Parallel()
 	transports(t, func(t *testing.T, b *bench, dial func() *mqtttest.Client) {
 		c := dial().Join("d1")
 		c.Ping()
@@ -178,6 +179,7 @@ func TestSlowReaderOnTransports(t *testing.T) {
 
 // VXM-A4: a new certificate is used for new connections, old ones stay; one that does not fit is not used.
 func TestCertificateReload(t *testing.T) {
+	t.Parallel()
 	a := newAuthority(t)
 	var files mqtt.TLSConfig
 	configure := a.secure("mqtts")
