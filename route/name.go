@@ -164,14 +164,14 @@ func (n naming) finish(dst []byte, from int) ([]byte, bool) {
 func checkKafkaName(name string) error {
 	for _, r := range name {
 		if !isKafka(r) {
-			return fmt.Errorf("Kafka does not take %q in a topic name: letters, digits, . _ and - only", r)
+			return fmt.Errorf("%q cannot be part of a Kafka topic: letters, digits, . _ and - only", r)
 		}
 	}
 	switch {
 	case name == "":
 		return fmt.Errorf("the Kafka topic is missing: write kafka:NAME")
 	case name == "." || name == "..":
-		return fmt.Errorf("Kafka does not take a topic named %q", name)
+		return fmt.Errorf("a Kafka topic cannot be named %q", name)
 	case len(name) > maxKafkaName:
 		return fmt.Errorf("the Kafka topic name has %d bytes, Kafka takes %d", len(name), maxKafkaName)
 	}

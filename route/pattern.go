@@ -31,7 +31,7 @@ func newPattern(text string) (*pattern, error) {
 	for i, part := range parts {
 		if !part.hole {
 			if strings.ContainsAny(part.text, "+#*") {
-				return nil, fmt.Errorf("Kafka topics have no wildcards: write {name} for a part of the name, {name...} for the rest, or kafka:/regexp/")
+				return nil, errors.New("there are no wildcards for Kafka topics: write {name} for a part of the name, {name...} for the rest, or kafka:/regexp/")
 			}
 			if err := checkKafkaName(part.text); err != nil && part.text != "." && part.text != ".." {
 				return nil, err

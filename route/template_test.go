@@ -136,8 +136,8 @@ func TestPatterns(t *testing.T) {
 func TestPatternErrorsSayWhatToDo(t *testing.T) {
 	for pattern, want := range map[string]string{
 		"":                       "missing",
-		"a/b":                    "does not take '/'",
-		"a b":                    "does not take ' '",
+		"a/b":                    "'/' cannot be part of a Kafka topic",
+		"a b":                    "' ' cannot be part of a Kafka topic",
 		"sensors.#":              "no wildcards",
 		"sensors.*":              "no wildcards",
 		"{rest...}.x":            "at the end",
@@ -147,7 +147,7 @@ func TestPatternErrorsSayWhatToDo(t *testing.T) {
 		"//":                     "between two slashes",
 		"/(/":                    "does not compile",
 		"/(?<topic>x)/":          "already means",
-		"..":                     "named",
+		"..":                     "cannot be named",
 		strings.Repeat("a", 250): "250 bytes",
 	} {
 		if _, err := newPattern(pattern); err == nil || !strings.Contains(err.Error(), want) {
