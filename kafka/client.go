@@ -62,6 +62,7 @@ func newClient(cfg Config, log *slog.Logger, extra ...kgo.Opt) (*Client, error) 
 		kgo.WithLogger(c.quiet),
 		kgo.WithHooks(c.reach),
 		kgo.RequestTimeoutOverhead(cfg.RequestTimeout),
+		kgo.DialTimeout(cfg.RequestTimeout),
 		kgo.MetadataMinAge(cfg.RetryInterval),
 		kgo.RetryBackoffFn(backoff(cfg.RetryInterval)),
 		// A restarting broker cuts connections at their first byte. The client takes that for a wrong configuration and
@@ -110,15 +111,11 @@ func (c *Client) Ping(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if !hopeless(err) {
-			select {
-			case <-time.After(c.cfg.RetryInterval):
-				continue
-			case <-ctx.Done():
-			}
-			if last := c.reach.lastError(); last != nil && errors.Is(err, ctx.Err()) {
-				err = last // more telling than that the time is up
-			}
+		if !hopeless(err) && sleep(ctx, c.cfg.RetryInterval) == nil {
+			continue
+		}
+		if last := c.reach.lastError(); last != nil && !hopeless(err) {
+			err = last // more telling than that the time is up
 		}
 		return fmt.Errorf("kafka %s: %w", strings.Join(c.cfg.Brokers, ","), explain(err))
 	}

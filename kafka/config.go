@@ -27,8 +27,8 @@ type Config struct {
 	TLS *TLSConfig `yaml:"tls"`
 	// SASL logs in. Left out: no login. Kafka: security.protocol SASL_PLAINTEXT or SASL_SSL.
 	SASL *SASLConfig `yaml:"sasl"`
-	// RequestTimeout is how long a broker may take for one request before the connection is given up and the request is
-	// sent again. Default 10s, at least 100ms, at most 15m. Kafka: request.timeout.ms.
+	// RequestTimeout is how long a broker may take to be connected to, and for one request before the connection is given
+	// up and the request is sent again. Default 10s, at least 100ms, at most 15m. Kafka: request.timeout.ms.
 	RequestTimeout time.Duration `yaml:"request_timeout"`
 	// RetryInterval is the least time between two attempts to find the leader of a partition; it decides how soon after an
 	// outage messages flow again. Default 200ms, at least 10ms. Kafka: retry.backoff.ms.

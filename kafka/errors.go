@@ -76,7 +76,7 @@ func explain(err error) error {
 	case errors.As(err, &record):
 		hint = "the broker does not speak TLS there; remove kafka.tls or use its TLS port"
 	case errors.As(err, &eof), errors.Is(err, io.EOF):
-		hint = "the broker closed the connection at once; it may want kafka.tls or kafka.sasl"
+		hint = "the broker closed the connection at once; check kafka.tls and kafka.sasl"
 	default:
 		return err
 	}

@@ -1,0 +1,147 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func TestEnsureTopics(t *testing.T) {
+	cluster := startKfake(t)
+	cfg := testConfig(cluster.ListenAddrs()...)
+	cfg.Topics = TopicSettings{Create: true, Partitions: 4, Configs: map[string]string{"retention.ms": "1234"}}
+	c := connect(t, cfg)
+	ctx := testContext(t)
+	specs := []TopicSpec{{Name: "t"}, {Name: "a"}, {Name: "b", Partitions: 2, Configs: map[string]string{"cleanup.policy": "compact"}}}
+	for range 2 { // what is there already is fine
+		if err := c.EnsureTopics(ctx, specs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a, b := len(cluster.PartitionInfos("a")), len(cluster.PartitionInfos("b")); a != 4 || b != 2 {
+		t.Errorf("%d and %d partitions", a, b)
+	}
+	configs, err := c.topicConfigs(ctx, []string{"a", "b"})
+	if err != nil || configs["a"]["retention.ms"] != "1234" || configs["b"]["cleanup.policy"] != "compact" {
+		t.Errorf("configs %v, %v", configs, err)
+	}
+	strict := TopicSpec{Name: "b", Partitions: 3, Configs: map[string]string{"cleanup.policy": "delete"}, Strict: true}
+	err = c.EnsureTopics(ctx, []TopicSpec{strict})
+	if !errors.Is(err, ErrTopicSettings) || !strings.Contains(err.Error(), "b has 2 partitions, not 3; cleanup.policy=compact, not delete") {
+		t.Errorf("other settings: %v", err)
+	}
+	if err := c.EnsureTopics(ctx, []TopicSpec{{Name: "a/b"}}); !errors.Is(err, linkspan.ErrInvalidTopic) {
+		t.Errorf("an illegal name: %v", err)
+	}
+	for refusal, part := range map[*kerr.Error]string{
+		kerr.InvalidReplicationFactor: "no more than there are brokers", kerr.PolicyViolation: "create Kafka topic c",
+		kerr.ClusterAuthorizationFailed: "not authorized",
+	} {
+		cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Err: refusal})
+		if err := c.EnsureTopics(ctx, []TopicSpec{{Name: "c"}}); !linkspan.IsPermanent(err) || !strings.Contains(err.Error(), part) {
+			t.Errorf("%v: %v", refusal, err)
+		}
+	}
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "t", Err: kerr.LeaderNotAvailable, Count: 5}) // as after a topic was made
+	if err := c.EnsureTopics(ctx, specs); err != nil {
+		t.Errorf("leaders that take their time: %v", err)
+	}
+	if err := c.EnsureTopics(ctx, nil); err != nil {
+		t.Errorf("none: %v", err)
+	}
+}
+
+func TestEnsureTopicsReportsMissing(t *testing.T) {
+	cfg := testConfig(startKfake(t).ListenAddrs()...)
+	cfg.Topics.Create = false
+	err := connect(t, cfg).EnsureTopics(testContext(t), []TopicSpec{{Name: "t"}, {Name: "y"}, {Name: "x"}})
+	if !errors.Is(err, ErrUnknownTopic) || !strings.Contains(err.Error(), "x; create it, or set kafka.topics.create: true") || !strings.Contains(err.Error(), "y") {
+		t.Errorf("missing topics: %v", err)
+	}
+}
+
+func TestEnsureTopicsWithoutKafka(t *testing.T) {
+	c := connect(t, testConfig("127.0.0.1:1"))
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if err := c.EnsureTopics(ctx, []TopicSpec{{Name: "t"}}); err == nil {
+		t.Error("no error")
+	}
+	if err := c.Ping(ctx); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") || c.Connected() {
+		t.Errorf("ping: %v, connected %v", err, c.Connected())
+	}
+}
+
+// The age of the oldest record in flight is right within a generation, however long an outage lasts.
+func TestAges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a ages
+		if a.oldest(time.Now()) != 0 {
+			t.Error("nothing is old")
+		}
+		first := a.enter(time.Now())
+		for range 1000 {
+			time.Sleep(generationSpan)
+			leave := a.enter(time.Now())
+			a.enter(time.Now()).Add(-1)
+			leave.Add(-1)
+		}
+		if age := a.oldest(time.Now()); age != 1000*generationSpan {
+			t.Errorf("oldest %v", age)
+		}
+		first.Add(-1)
+		if age := a.oldest(time.Now()); age != 0 {
+			t.Errorf("oldest %v when all are out", age)
+		}
+		time.Sleep(generationSpan / 2)
+		late := a.enter(time.Now())
+		time.Sleep(time.Second)
+		if age := a.oldest(time.Now()); age < time.Second || age > time.Second+generationSpan {
+			t.Errorf("oldest %v, want a second", age)
+		}
+		late.Add(-1)
+	})
+}
+
+// The same warning is passed on once a minute, with how often it came meanwhile.
+func TestLogIsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b bytes.Buffer
+		q := newLogger(slog.New(slog.NewTextHandler(&b, nil)))
+		if q.Level() != kgo.LogLevelWarn {
+			t.Errorf("level %v", q.Level())
+		}
+		for range 100 {
+			q.Log(kgo.LogLevelWarn, "unable to open connection to broker")
+			q.Log(kgo.LogLevelWarn, "something else")
+			time.Sleep(time.Second)
+		}
+		if n := strings.Count(b.String(), "\n"); n != 4 || !strings.Contains(b.String(), "repeated=59") {
+			t.Errorf("%d lines:\n%s", n, b.String())
+		}
+	})
+}
+
+// An outage is two lines for each broker.
+func TestReachLogsChanges(t *testing.T) {
+	var b bytes.Buffer
+	r := &reach{log: slog.New(slog.NewTextHandler(&b, nil)), brokers: map[string]*broker{}}
+	meta := kgo.BrokerMetadata{Host: "kafka", Port: 9092}
+	for _, err := range []error{nil, nil, errors.New("refused"), errors.New("refused"), context.Canceled, nil, nil} {
+		r.OnBrokerConnect(meta, 0, nil, err)
+	}
+	if n := strings.Count(b.String(), "\n"); n != 3 || !r.up() {
+		t.Errorf("%d lines, up %v:\n%s", n, r.up(), b.String())
+	}
+}
