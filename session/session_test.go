@@ -247,6 +247,23 @@ func TestNoLocal(t *testing.T) {
 	expect(t, d, delivery{topic: "x/y", payload: "p", ids: "[2]"})
 }
 
+// A route to one endpoint (to: NAME:...) reaches the devices of that endpoint only, live and retained.
+func TestTarget(t *testing.T) {
+	r := newRegistry(t, nil)
+	here, there := connect(r, "here", nil), connect(r, "there", func(req *ConnectRequest) { req.Endpoint = "other" })
+	here.subscribe(Subscription{Filter: "#"})
+	there.subscribe(Subscription{Filter: "#"})
+	m := message("x", "p", 0)
+	m.Target, m.Retain = "other", true
+	send(t, r, m)
+	expect(t, here)
+	expect(t, there, delivery{topic: "x", payload: "p"})
+	here.subscribe(Subscription{Filter: "x"})
+	expect(t, here)
+	there.subscribe(Subscription{Filter: "x"})
+	expect(t, there, delivery{topic: "x", payload: "p", retain: true})
+}
+
 // The retain flag is of new subscriptions only, unless it is asked for [MQTT-3.3.1-8, MQTT-3.3.1-12, MQTT-3.3.1-13].
 func TestRetainAsPublished(t *testing.T) {
 	r := newRegistry(t, nil)

@@ -43,9 +43,10 @@ type subscription struct {
 	asPublished bool
 }
 
-// takes reports whether sub wants a message that its filter matches [MQTT-3.8.3-3].
+// takes reports whether sub gets a message that its filter matches: one for its endpoint or for all, and not the
+// device's own where it does not want these [MQTT-3.8.3-3].
 func (sub *subscription) takes(m *linkspan.Message) bool {
-	return !sub.noLocal || m.Client != sub.session.client
+	return (m.Target == "" || m.Target == sub.session.endpoint) && (!sub.noLocal || m.Client != sub.session.client)
 }
 
 // validFilter reports whether filter obeys the rules of [MQTT-4.7.1] and [MQTT-4.7.3].
