@@ -177,7 +177,7 @@ func TestConfigurationsInDocuments(t *testing.T) {
 			blocks++
 			line := strings.Count(string(text[:m[2]]), "\n")
 			padded := strings.Repeat("\n", line) + string(text[m[2]:m[3]]) // so that mistakes have the document's lines
-			if !strings.Contains(padded, "endpoints:") { // a part of one
+			if !strings.Contains(padded, "endpoints:") {                   // a part of one
 				padded += "\nendpoints: {devices: {listen: \"mqtt://:1883\"}, plant-a: {listen: \"mqtt://:1884\"}}\n"
 			}
 			if _, err := Parse(name, []byte(padded), []string{"HOME=/h", "KAFKA_PASSWORD=x"}); err != nil {

@@ -24,9 +24,9 @@ func (checkCommand) Help() string {
 }
 
 func (c checkCommand) Run(p *program) error {
-	cfg, err := bridge.Load(c.Config, p.environ)
+	cfg, err := c.load(p)
 	if err != nil {
-		return wrong{err}
+		return err
 	}
 	findings, err := bridge.Check(cfg)
 	if err != nil {
@@ -71,9 +71,9 @@ func (explainCommand) Help() string {
 }
 
 func (c explainCommand) Run(p *program) error {
-	cfg, err := bridge.Load(c.Config, p.environ)
+	cfg, err := c.load(p)
 	if err != nil {
-		return wrong{err}
+		return err
 	}
 	q := bridge.Question{
 		Endpoint: c.Endpoint, Client: c.Client, User: c.User, QoS: c.QoS, Retain: c.Retain, Payload: c.Payload, Key: c.Key,

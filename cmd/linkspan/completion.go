@@ -23,9 +23,9 @@ func (completion) Help() string {
 `
 }
 
-func (c completion) Run(p *program, app *kong.Application) error {
+func (c completion) Run(p *program, parser *kong.Kong) error {
 	scripts := map[string]func(io.Writer, *kong.Application){"bash": bash, "zsh": zsh, "fish": fish}
-	scripts[c.Shell](p.stdout, app)
+	scripts[c.Shell](p.stdout, parser.Model)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+	"github.com/linkspan/linkspan/bridge"
 )
 
 // version is set when a release is built.
@@ -56,7 +57,21 @@ type commandLine struct {
 
 // configFlag is shared by the commands that read a configuration.
 type configFlag struct {
-	Config string `short:"c" placeholder:"FILE" env:"LINKSPAN_CONFIG" help:"The configuration file. Without it the defaults hold, and an embedded Kafka is started."`
+	Config string `short:"c" placeholder:"FILE" help:"The configuration file. Default: the one that LINKSPAN_CONFIG names, or else none, and an embedded Kafka is started."`
+}
+
+// load reads the configuration, from nowhere but the environment if no file is named.
+func (c *configFlag) load(p *program) (bridge.Config, error) {
+	for _, e := range p.environ {
+		if name, ok := strings.CutPrefix(e, bridge.EnvConfig+"="); ok && c.Config == "" {
+			c.Config = name
+		}
+	}
+	cfg, err := bridge.Load(c.Config, p.environ)
+	if err != nil {
+		return cfg, wrong{err}
+	}
+	return cfg, nil
 }
 
 func main() {

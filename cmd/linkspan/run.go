@@ -26,9 +26,9 @@ SIGTERM and SIGINT (Ctrl-C) stop it: nothing new is taken, what is in flight is 
 }
 
 func (c runCommand) Run(p *program) error {
-	cfg, err := bridge.Load(c.Config, p.environ)
+	cfg, err := c.load(p)
 	if err != nil {
-		return wrong{err}
+		return err
 	}
 	if _, err := bridge.Check(cfg); err != nil {
 		return wrong{err}
