@@ -96,12 +96,12 @@ func Listen(cfg Config, metrics prometheus.Gatherer, ready func() error, log *sl
 	return s, nil
 }
 
-// Addr returns the address that the server listens on, nil if nowhere.
-func (s *Server) Addr() net.Addr {
+// Addr returns the host:port that the server listens on, "" if nowhere.
+func (s *Server) Addr() string {
 	if s.listener == nil {
-		return nil
+		return ""
 	}
-	return s.listener.Addr()
+	return s.listener.Addr().String()
 }
 
 // Run answers until ctx ends, then closes the port and all connections. It returns nil for that end.

@@ -35,7 +35,7 @@ func start(t *testing.T, cfg Config, ready func() error) string {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return "http://" + s.Addr().String()
+	return "http://" + s.Addr()
 }
 
 func get(t *testing.T, url string) (status int, body string) {
@@ -101,7 +101,7 @@ func TestPprofOnlyWhenSwitchedOn(t *testing.T) {
 
 func TestOff(t *testing.T) {
 	s, err := Listen(Config{Listen: Off}, prometheus.NewRegistry(), nil, slog.New(slog.DiscardHandler))
-	if err != nil || s.Addr() != nil {
+	if err != nil || s.Addr() != "" {
 		t.Fatal(s.Addr(), err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -117,7 +117,7 @@ func TestPortInUseNamesTheKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	_, err = Listen(Config{Listen: first.Addr().String()}, nil, nil, slog.New(slog.DiscardHandler))
+	_, err = Listen(Config{Listen: first.Addr()}, nil, nil, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "admin.listen") || !strings.Contains(err.Error(), "in use") {
 		t.Error(err)
 	}

@@ -81,9 +81,7 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 		return err
 	}
 	parts.run(operators.Run)
-	if a := operators.Addr(); a != nil {
-		status.Admin = a.String()
-	}
+	status.Admin = operators.Addr()
 
 	// The embedded broker is there before its client, and outlives it.
 	if len(b.cfg.Kafka.Brokers) == 0 {

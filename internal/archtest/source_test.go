@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,6 +34,10 @@ func (s source) helper() bool { return helper(s.dir) }
 
 func helper(dir string) bool {
 	return strings.HasSuffix(path.Base(dir), "test") || dir == "internal/custody"
+}
+
+func (s source) imports(pkg string) bool {
+	return slices.ContainsFunc(s.file.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"`+pkg+`"` })
 }
 
 func (s source) line(p token.Pos) int { return s.fset.Position(p).Line }
