@@ -342,7 +342,8 @@ func (c *conn) disconnected(raw packet.Raw) error {
 	if d.Properties.Has(packet.SessionExpiry) && d.Properties.SessionExpiry != 0 && !c.sessionExpires { // [MQTT-3.14.2-2]
 		return &ending{reason: packet.ProtocolError, text: "DISCONNECT prolongs a session that CONNECT said ends"}
 	}
-	return &ending{reason: packet.Success, text: "DISCONNECT " + d.Reason.String(), quiet: true, noWill: d.Reason == packet.Success}
+	noWill := d.Reason == packet.Success // [MQTT-3.1.2-10]
+	return &ending{reason: packet.Success, text: "DISCONNECT " + d.Reason.String(), quiet: true, noWill: noWill}
 }
 
 // close says why, where the protocol can, and ends the connection.

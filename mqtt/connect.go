@@ -50,7 +50,8 @@ func (c *conn) connect(w *work, raw packet.Raw) error {
 	c.patience = keepAlive * 3 / 2 // [MQTT-3.1.2-22]
 	c.window = linkspan.NewWindow(int(c.l.cfg.ReceiveMaximum), &c.l.slots, c.settled)
 
-	req := session.ConnectRequest{ClientID: c.client, Endpoint: c.l.cfg.Name, ReceiveMaximum: p.Properties.ReceiveMaximum, Conn: (*device)(c)}
+	req := session.ConnectRequest{ClientID: c.client, Endpoint: c.l.cfg.Name,
+		ReceiveMaximum: p.Properties.ReceiveMaximum, Conn: (*device)(c)}
 	if p.Will != nil {
 		req.Will, req.WillExpiry = c.will(w, p.Will)
 	}
@@ -79,7 +80,8 @@ func (c *conn) admit(p *packet.Connect) (assigned bool, err error) {
 		return false, &ending{reason: packet.ClientIdentifierNotValid}
 	}
 	if c.l.cfg.Authenticate != nil {
-		login := Login{ClientID: p.ClientID, HasUsername: p.HasUsername, Username: p.Username, Version: p.Version, Remote: c.sock.RemoteAddr()}
+		login := Login{ClientID: p.ClientID, HasUsername: p.HasUsername, Username: p.Username,
+			Version: p.Version, Remote: c.sock.RemoteAddr()}
 		if p.HasPassword {
 			login.Password = p.Password
 		}

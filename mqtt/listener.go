@@ -1,6 +1,6 @@
-// Package mqtt is the listener that devices connect to with MQTT 3.1, 3.1.1 or 5, over TCP, TLS and WebSocket. What they publish goes to a
-// [linkspan.Sink] and is acknowledged when the sink has taken custody of it; what they subscribe to comes from a
-// [session.Registry].
+// Package mqtt is the listener that devices connect to with MQTT 3.1, 3.1.1 or 5, over TCP, TLS and WebSocket. What they
+// publish goes to a [linkspan.Sink] and is acknowledged when the sink has taken custody of it; what they subscribe to
+// comes from a [session.Registry].
 //
 // A connection at rest costs a goroutine and its state, and no buffer. Buffers belong to what is going on: bytes that were
 // read and are being digested, bytes that wait to be written.
@@ -83,8 +83,8 @@ func (l *Listener) Stats() *Stats { return &l.stats }
 // Close gives up the address of a listener that was never run. Run does so itself.
 func (l *Listener) Close() error { return l.socket.Close() }
 
-// Run serves devices until ctx ends, and hands what they publish to the sink. Then it drains (P8): it accepts and reads nothing more,
-// waits up to DrainTimeout for what the sink has, acknowledges it, and tells every device goodbye.
+// Run serves devices until ctx ends, and hands what they publish to the sink. Then it drains (P8): it accepts and reads
+// nothing more, waits up to DrainTimeout for what the sink has, acknowledges it, and tells every device goodbye.
 func (l *Listener) Run(ctx context.Context, to linkspan.Sink) error {
 	l.to, l.pressure.to = to, to
 	l.bounded, _ = to.(linkspan.Bounded)

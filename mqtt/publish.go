@@ -170,7 +170,8 @@ func (c *conn) settled(r receipt, err error) {
 	if !repeat {
 		c.l.oneSettled()
 	}
-	if c.blocked.Load() && left <= int32(c.l.cfg.ReceiveMaximum)*3/4 && c.blocked.Swap(false) || left == 0 && c.l.draining.Load() {
+	roomy := left <= int32(c.l.cfg.ReceiveMaximum)*3/4
+	if roomy && c.blocked.Load() && c.blocked.Swap(false) || left == 0 && c.l.draining.Load() {
 		c.wake()
 	}
 }

@@ -38,7 +38,7 @@ type ending struct {
 	text   string // for the log, and the Reason String where there is one
 	// quiet: the peer is gone, or said goodbye itself. It is told nothing.
 	quiet bool
-	// noWill: the device said that its will is not to be published [MQTT-3.1.2-10].
+	// noWill: the device does not want its will published.
 	noWill bool
 	// closeCode is for a WebSocket; 0: normal.
 	closeCode ws.StatusCode

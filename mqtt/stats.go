@@ -31,7 +31,7 @@ type Stats struct {
 	Received  [3]atomic.Uint64   // messages handed to the sink
 	Acked     [3]atomic.Uint64   // those of which it took custody
 	Rejected  [256]atomic.Uint64 // those refused to the device for good, by reason code; QoS 0 as well, which is not told
-	Abandoned atomic.Uint64      // messages read and given up before the sink had them or with an error worth a retry; not acknowledged
+	Abandoned atomic.Uint64      // read, and not taken by the sink for a passing reason; not acknowledged
 	Repeated  atomic.Uint64      // QoS 2 messages sent again by the device, and not handed on again
 	InFlight  atomic.Int64       // handed to the sink and not settled
 	Backlog   atomic.Int64       // bytes held back while the sink has no room

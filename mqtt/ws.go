@@ -22,7 +22,7 @@ func (c *conn) upgrade(rw io.ReadWriter) error {
 	u := ws.Upgrader{
 		OnRequest: func(uri []byte) error {
 			if path, _, _ := strings.Cut(string(uri), "?"); path != c.l.address.path {
-				return ws.RejectConnectionError(ws.RejectionStatus(http.StatusNotFound), ws.RejectionReason("not found"))
+				return rejected(http.StatusNotFound, "not found")
 			}
 			return nil
 		},
@@ -38,10 +38,10 @@ func (c *conn) upgrade(rw io.ReadWriter) error {
 		},
 		OnBeforeUpgrade: func() (ws.HandshakeHeader, error) {
 			if !spoken { // [MQTT-6.0.0-3]
-				return nil, ws.RejectConnectionError(ws.RejectionStatus(http.StatusBadRequest), ws.RejectionReason("no subprotocol mqtt"))
+				return nil, rejected(http.StatusBadRequest, "no subprotocol mqtt")
 			}
 			if origin != "" && len(c.l.cfg.Origins) > 0 && !slices.Contains(c.l.cfg.Origins, origin) {
-				return nil, ws.RejectConnectionError(ws.RejectionStatus(http.StatusForbidden), ws.RejectionReason("origin not allowed"))
+				return nil, rejected(http.StatusForbidden, "origin not allowed")
 			}
 			return nil, nil
 		},
@@ -54,6 +54,11 @@ func (c *conn) upgrade(rw io.ReadWriter) error {
 		c.ws = new(webSocket)
 	}
 	return err
+}
+
+// rejected is the answer to a request that gets no WebSocket.
+func rejected(status int, why string) error {
+	return ws.RejectConnectionError(ws.RejectionStatus(status), ws.RejectionReason(why))
 }
 
 // webSocket takes the frames off what a device sends [RFC 6455, 5]. MQTT packets do not care where frames begin and

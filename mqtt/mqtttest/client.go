@@ -5,7 +5,6 @@ package mqtttest
 import (
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"testing"
@@ -180,9 +179,6 @@ func (c *Client) ExpectClosed() {
 	}
 	_ = c.Conn.Close()
 }
-
-// ErrClosed is the orderly end of a connection.
-var ErrClosed = io.EOF
 
 // Next reads the next packet. It has its bytes for itself.
 func (c *Client) Next() (packet.Raw, error) {

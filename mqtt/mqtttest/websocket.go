@@ -11,8 +11,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// WebSocket turns nc into a WebSocket for MQTT by a request for path, with more header lines if there are any. What is written is one
-// binary frame a write; what is read is the payload of binary frames.
+// WebSocket turns nc into a WebSocket for MQTT by a request for path, with more header lines if there are any. What is
+// written is one binary frame a write; what is read is the payload of binary frames.
 func WebSocket(t testing.TB, nc net.Conn, path string, headers ...string) net.Conn {
 	t.Helper()
 	status := Upgrade(t, nc, path, append([]string{"Sec-WebSocket-Protocol: mqtt"}, headers...)...)
