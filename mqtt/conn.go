@@ -76,6 +76,9 @@ func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 // open does the handshakes. It has a goroutine of its own so that the stack they need is gone when the connection lives on.
 func (c *conn) open() {
 	_ = c.sock.SetDeadline(c.born.Add(c.l.cfg.ConnectTimeout))
+	if c.l.draining.Load() { // and perhaps the wake was before the deadline
+		c.wake()
+	}
 	var err error
 	var rw io.ReadWriter = c.sock.Conn
 	var under *underTLS
