@@ -144,7 +144,12 @@ func unjoin(err error) (all []error) {
 // its key. It opens no file and no connection.
 func (c *Config) Validate() error {
 	var p problems
-	p.take("", c.Kafka.Validate())
+	k := c.Kafka
+	if len(k.Brokers) == 0 && k.Embedded.Dir == "" {
+		p.add("kafka.embedded.dir", "the environment has neither XDG_DATA_HOME nor HOME to tell where data belong; name a directory, or kafka.brokers")
+		k.Embedded.Dir = "." // to look at the rest
+	}
+	p.take("", k.Validate())
 	p.take("sessions.", c.Sessions.Validate())
 	p.take("admin.", c.Admin.Validate())
 	c.validateEndpoints(&p)

@@ -92,6 +92,7 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 	status.Kafka = b.cfg.Kafka.Brokers
 
 	// The producer answers for what it was given until Kafka does. So it is emptied when all who send to it have stopped.
+	b.cfg.Kafka.Consumer.DrainTimeout = min(b.cfg.Kafka.Consumer.DrainTimeout, b.cfg.DrainTimeout/4)
 	if b.client, err = kafka.New(b.cfg.Kafka, b.log); err != nil {
 		return err
 	}

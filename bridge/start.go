@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/kafka"
 	"github.com/linkspan/linkspan/mqtt"
 )
@@ -52,15 +53,8 @@ func (b *bridge) startEmbedded(parts *parts, status *Status) error {
 // join reaches Kafka, however long that takes, and then delivers what comes down until ctx ends. It gives up only on what
 // no waiting can mend, such as a refused login.
 func (b *bridge) join(ctx context.Context) error {
-	if err := b.client.Ping(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
+	if err := b.prepareKafka(ctx); err != nil || ctx.Err() != nil {
 		return err
-	}
-	if err := b.client.EnsureTopics(ctx, needed(b.routes)); err != nil && ctx.Err() == nil {
-		// Devices are told what Kafka does not let us write when they try to; all else goes on.
-		b.log.Error("not all Kafka topics can be used", "err", err)
 	}
 	return together(ctx, []func(ctx context.Context) error{
 		func(ctx context.Context) error { return b.consumer.Run(ctx, b.routes.Downlink(b.sessions)) },
@@ -75,6 +69,33 @@ func (b *bridge) join(ctx context.Context) error {
 			return nil
 		},
 	})
+}
+
+// prepareKafka returns once Kafka has been reached and the topics that routes name are there, or cannot be had.
+func (b *bridge) prepareKafka(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := b.client.Ping(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		err := b.client.EnsureTopics(ctx, needed(b.routes))
+		switch {
+		case err == nil:
+			return nil
+		case linkspan.IsPermanent(err):
+			// Devices are told what Kafka does not let us write when they try to; all else goes on.
+			b.log.Error("not all Kafka topics can be used", "err", err)
+			return nil
+		}
+		b.log.Warn("the Kafka topics are not ready, trying again", "err", err)
+		select {
+		case <-time.After(b.cfg.Kafka.RetryInterval):
+		case <-ctx.Done():
+		}
+	}
+	return nil
 }
 
 // waitForKafka waits until the bridge has joined Kafka, but not for ever: devices that find the door closed give up, and

@@ -36,6 +36,7 @@ func (c runCommand) Run(p *program) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	log := bridge.NewLogger(cfg.Log, p.stderr)
+	log.Info("starting", "version", versionText(), "config", c.Config)
 
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
