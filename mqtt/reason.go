@@ -19,6 +19,7 @@ var refusals = [...]struct {
 	{linkspan.ErrInvalidTopic, packet.TopicNameInvalid, "the topic has no legal name in Kafka"},
 	{linkspan.ErrTooManyTopics, packet.QuotaExceeded, "the route has as many Kafka topics as it may"},
 	{linkspan.ErrTooLarge, packet.QuotaExceeded, "the message is larger than Kafka takes"},
+	{linkspan.ErrLoop, packet.ImplementationSpecificError, "the message goes round in a loop"},
 	{linkspan.ErrNotAuthorized, packet.NotAuthorized, "not allowed to write there"},
 }
 

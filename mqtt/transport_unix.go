@@ -49,10 +49,14 @@ func (c *conn) receive() error {
 }
 
 // poll reads what is there, or gives the work back and returns false to be called again when something is.
+//
+// The system has nothing more when it fills less than the buffer. What comes then is announced, even while poll is at
+// work, so the common case goes on to wait without the read that would only say so.
 func (c *conn) poll(fd uintptr) bool {
 	w := c.begin()
 	c.sock.fd = fd
-	n, err := c.readPlain(w.space(c.need))
+	space := w.space(c.need)
+	n, err := c.readPlain(space)
 	if n == 0 && err == errWouldBlock {
 		c.end()
 		return false
@@ -61,6 +65,12 @@ func (c *conn) poll(fd uintptr) bool {
 		err = nil
 	}
 	w.w += n
+	if err == nil && n < len(space) && c.tls == nil && c.ws == nil {
+		if err = c.digest(); err == nil && c.atEase() {
+			c.end()
+			return false
+		}
+	}
 	c.sock.readErr = err
 	return true
 }
