@@ -17,6 +17,7 @@ check: ## formatting and vet, of both modules
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt -w these: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	cd e2e && $(GO) vet ./...
+	cd bench && $(GO) vet ./...
 
 # The race detector needs a C compiler. `go env CGO_ENABLED` says 0 where none is installed.
 test: ## vet, formatting, all tests; with the race detector where a C compiler is there
@@ -37,8 +38,8 @@ fuzz: ## each Fuzz function for FUZZTIME
 	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
 	  done; done
 
-bench: parts ## measure on this machine; writes bench/results
-	$(GO) run ./bench
+bench: build parts ## measure on this machine; writes bench/results
+	cd bench && $(GO) run .
 
 cover: ## statement coverage of the tests: cover.out
 	$(GO) test -coverprofile cover.out -coverpkg ./... ./...

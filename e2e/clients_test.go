@@ -28,17 +28,13 @@ func newCall(t *testing.T, name string) *call {
 	l := start(t, len(schemes), func(ports []int) string {
 		config := fmt.Sprintf("kafka: {brokers: [%s]}\nendpoints:\n", world.kafka.Addrs()[0])
 		for i, scheme := range schemes {
-			config += fmt.Sprintf("  %s:\n    listen: \"%s://%s\"\n", scheme, scheme, harness.Loopback(ports[i]))
+			config += fmt.Sprintf("  by-%s:\n    listen: \"%s://%s\"\n", scheme, scheme, harness.Loopback(ports[i]))
 			if scheme == "mqtts" || scheme == "wss" {
 				config += fmt.Sprintf("    tls: {cert: %s, key: %s}\n", world.certs.ServerCert, world.certs.ServerKey)
 			}
 		}
-		for _, scheme := range schemes { // a protocol's name stands for all its endpoints
-			config += map[bool]string{true: "routes:\n"}[scheme == "mqtt"] +
-				fmt.Sprintf("  - {from: \"%s:up/{device}/{rest...}\", to: \"kafka:%s\", key: \"{device}\"}\n", scheme, c.up) +
-				fmt.Sprintf("  - {from: \"kafka:%s\", to: \"%s:down/{key}\", qos: 2}\n", c.down, scheme)
-		}
-		return config
+		return config + fmt.Sprintf("routes:\n  - {from: \"mqtt:up/{device}/{rest...}\", to: \"kafka:%s\", key: \"{device}\"}\n"+
+			"  - {from: \"kafka:%s\", to: \"mqtt:down/{key}\", qos: 2}\n", c.up, c.down)
 	})
 	for i, scheme := range schemes {
 		c.urls[scheme] = scheme + "://" + l.Addr(i)
@@ -63,6 +59,7 @@ func (c *call) dial(t *testing.T, m harness.Make, version int, scheme, name stri
 // KAL-A1, KAL-A2: every make of client, version of MQTT, QoS and transport, both ways: each message arrives once, byte
 // for byte, with its QoS.
 func TestClients_KAL_A1_A2(t *testing.T) {
+	t.Parallel()
 	c := newCall(t, "clients")
 	published := 0
 	for _, m := range makes {
@@ -133,6 +130,7 @@ func fives(t *testing.T, f func(t *testing.T, m harness.Make)) {
 
 // Every property of a message becomes a header, and headers become properties again [MQTT-3.3.2.3].
 func TestProperties(t *testing.T) {
+	t.Parallel()
 	c := newCall(t, "properties")
 	fives(t, func(t *testing.T, m harness.Make) {
 		d := c.dial(t, m, 5, "mqtt", m.Name)

@@ -97,6 +97,7 @@ func (l listener) collect(ctx context.Context, ledger *harness.Ledger, n int) er
 
 // P3: what is written to Kafka reaches subscribers of QoS 1 and 2, all of it once and in order.
 func TestDownlink(t *testing.T) {
+	t.Parallel()
 	const n = 500
 	commands := topic(t, world.kafka, "downlink", 4)
 	l := gateway(t, world.kafka, commandRoutes(commands))
@@ -127,6 +128,7 @@ func exact(t *testing.T, ledger *harness.Ledger, want int) {
 
 // P3, P4: Kafka is killed while commands are written and delivered, and comes back. The devices notice nothing but a pause.
 func TestDownlinkKafkaKilled(t *testing.T) {
+	t.Parallel()
 	const n = 300
 	kafka := startKafka(t, 1)
 	commands := topic(t, kafka, "commands", 4)
@@ -160,6 +162,7 @@ func TestDownlinkKafkaKilled(t *testing.T) {
 // P6: a device that does not read holds up nobody else, and gets all of it in order when it reads again: more than
 // Linkspan keeps in memory for one device.
 func TestSlowReader(t *testing.T) {
+	t.Parallel()
 	const n, size = 3000, 1000
 	commands := topic(t, world.kafka, "slow-reader", 1)
 	l := start(t, 1, func(p []int) string {
@@ -170,7 +173,7 @@ func TestSlowReader(t *testing.T) {
 	slow, err := harness.DialWire(ctx, l.Addr(0), "slow", time.Hour)
 	must(t, err)
 	defer slow.Close()
-	must(t, slow.Narrow())
+	must(t, slow.Buffer(4<<10))
 	slow.Subscribe(1, "broadcast", 1)
 	must(t, slow.Flush())
 	if _, err := slow.Read(); err != nil {
@@ -197,6 +200,7 @@ func TestSlowReader(t *testing.T) {
 	}
 	exact(t, &quickLedger, n)
 
+	must(t, slow.Buffer(1<<20))
 	stop := context.AfterFunc(ctx, func() { _ = slow.Close() })
 	defer stop()
 	for _, _, arrived := slowLedger.Counts(); arrived < n; _, _, arrived = slowLedger.Counts() {

@@ -10,6 +10,7 @@ import (
 
 // P5, KAL-A10: Linkspan is killed under load, twice; what was acknowledged is in Kafka, in order.
 func TestKilled_KAL_A10(t *testing.T) {
+	t.Parallel()
 	load := topic(t, world.kafka, "killed", 6)
 	l := gateway(t, world.kafka, loadRoutes(load))
 	fleet := launch(t, 20, 200, func(int) string { return l.Addr(0) })
@@ -24,6 +25,7 @@ func TestKilled_KAL_A10(t *testing.T) {
 
 // P5, P7, KAL-A10: of three nodes that share nothing but Kafka one is killed, then another; their devices go to the next.
 func TestNodesKilled_KAL_A10(t *testing.T) {
+	t.Parallel()
 	load := topic(t, world.kafka, "nodes-killed", 6)
 	var nodes []*harness.Linkspan
 	for range 3 {
@@ -42,6 +44,7 @@ func TestNodesKilled_KAL_A10(t *testing.T) {
 // P8: SIGTERM under load. Linkspan stores and acknowledges what it has, and exits with 0. Nobody is killed, but a
 // device may not have got its last acknowledgements, and sends those messages again.
 func TestStopped(t *testing.T) {
+	t.Parallel()
 	load := topic(t, world.kafka, "stopped", 6)
 	l := gateway(t, world.kafka, loadRoutes(load))
 	fleet := launch(t, 20, 200, func(int) string { return l.Addr(0) })
@@ -58,6 +61,7 @@ func TestStopped(t *testing.T) {
 
 // P5: with the embedded broker, too, what was acknowledged before a kill is there after it.
 func TestEmbeddedKilled(t *testing.T) {
+	t.Parallel()
 	l := start(t, 2, func(p []int) string {
 		return fmt.Sprintf("kafka:\n  embedded: {dir: data, listen: %q}\nendpoints:\n  devices: {listen: \"mqtt://%s\"}\n%s",
 			harness.Loopback(p[1]), harness.Loopback(p[0]), loadRoutes("load"))

@@ -32,6 +32,7 @@ func oauth(secret string) string {
 
 // Every way to log in to Kafka: a device's message is acknowledged, and in Kafka.
 func TestLogin(t *testing.T) {
+	t.Parallel()
 	kafka, certs := world.kafka, world.certs
 	tests := []struct{ name, addr, how string }{
 		{"plain", kafka.Plain, sasl("plain", "bridge-secret")},
@@ -54,6 +55,7 @@ func TestLogin(t *testing.T) {
 
 // A token is renewed before it expires, while messages go on.
 func TestTokenRenewed(t *testing.T) {
+	t.Parallel()
 	name := topic(t, world.kafka, "token-renewed", 1)
 	issuer, err := world.issuer.Sibling(6 * time.Second)
 	must(t, err)
@@ -72,6 +74,7 @@ func TestTokenRenewed(t *testing.T) {
 
 // A login that is refused ends the start with exit code 1, and says what is wrong.
 func TestLoginRefused(t *testing.T) {
+	t.Parallel()
 	kafka, certs := world.kafka, world.certs
 	forger, err := world.issuer.Sibling(time.Minute)
 	must(t, err)
@@ -109,6 +112,7 @@ func TestLoginRefused(t *testing.T) {
 
 // librdkafka's SCRAM, by confluent-kafka, reads what Linkspan wrote: the topic is as good to others as to us.
 func TestOthersRead(t *testing.T) {
+	t.Parallel()
 	name := topic(t, world.kafka, "others-read", 1)
 	l := gateway(t, world.kafka, loadRoutes(name))
 	d := dial(t, made("paho-go-3"), harness.Options{URL: "mqtt://" + l.Addr(0), Client: "d", Version: 4})

@@ -69,6 +69,7 @@ func mosquittoSub(t *testing.T, args ...string) func(n int) []string {
 
 // The commands of the README, with mosquitto's and kcat's tools, on Kafka itself and on the embedded broker.
 func TestQuickstart(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"apache", "embedded"} {
 		t.Run(kind, func(t *testing.T) {
 			kafka := world.kafka.Addrs()[0]
@@ -101,6 +102,7 @@ func TestQuickstart(t *testing.T) {
 
 // mosquitto_pub and mosquitto_sub: all versions and QoS, with and without TLS.
 func TestMosquitto(t *testing.T) {
+	t.Parallel()
 	c := newCall(t, "mosquitto")
 	for _, version := range []string{"mqttv31", "mqttv311", "mqttv5"} {
 		for _, scheme := range []string{"mqtt", "mqtts"} {

@@ -28,6 +28,7 @@ func echo(t *testing.T, name string) func(t *testing.T, m harness.Make, client s
 
 // A subscription with No Local does not get what its own client publishes [MQTT-3.8.3-3], others do.
 func TestNoLocal(t *testing.T) {
+	t.Parallel()
 	connect := echo(t, "no-local")
 	fives(t, func(t *testing.T, m harness.Make) {
 		self, other := connect(t, m, m.Name), connect(t, made("paho-go-3"), "other of "+m.Name)
@@ -48,6 +49,7 @@ func TestNoLocal(t *testing.T) {
 // [MQTT-3.3.1-11]; to who is subscribed already without it [MQTT-3.3.1-12], or as published [MQTT-3.3.1-13]; and an empty one
 // removes it [MQTT-3.3.1-6].
 func TestRetained(t *testing.T) {
+	t.Parallel()
 	connect := echo(t, "retained")
 	fives(t, func(t *testing.T, m harness.Make) {
 		early, flagged, sender := connect(t, m, "early "+m.Name), connect(t, m, "flagged "+m.Name), connect(t, m, "sender "+m.Name)
@@ -87,6 +89,7 @@ func TestRetained(t *testing.T) {
 
 // One PUBLISH carries the identifiers of all subscriptions that match [MQTT-3.3.4-4].
 func TestSubscriptionIDs(t *testing.T) {
+	t.Parallel()
 	connect := echo(t, "subscription-ids")
 	for _, m := range makes {
 		if !m.IDs || m.Name == "paho-go-5" { // that one has room for one identifier
@@ -113,6 +116,7 @@ func TestSubscriptionIDs(t *testing.T) {
 
 // Topic aliases, chosen by mqtt.js on its way up, and by Linkspan on the way down [MQTT-3.3.2.3.4].
 func TestTopicAlias(t *testing.T) {
+	t.Parallel()
 	l := gateway(t, world.kafka, echoRoutes(topic(t, world.kafka, "topic-alias", 3)))
 	d := dial(t, made("mqtt.js"), harness.Options{URL: "mqtt://" + l.Addr(0), Client: "aliases", Version: 5, AutoAlias: true})
 	subscribe(t, d, harness.Subscription{Filter: "long/topic/#", QoS: 1})
@@ -139,6 +143,7 @@ func TestTopicAlias(t *testing.T) {
 // What waited in Kafka longer than its expiry is not delivered, and what waited for a part of it has that much less
 // left [MQTT-3.3.2-5], [MQTT-3.3.2-6].
 func TestExpiry(t *testing.T) {
+	t.Parallel()
 	c := newCall(t, "expiry")
 	d := c.dial(t, made("paho-go-5"), 5, "mqtt", "d")
 	subscribe(t, d, harness.Subscription{Filter: "down/#", QoS: 1})
@@ -155,6 +160,7 @@ func TestExpiry(t *testing.T) {
 // A client that is killed leaves its will, with all its properties; one that disconnects leaves none [MQTT-3.1.2-8],
 // [MQTT-3.14.4-3].
 func TestWill(t *testing.T) {
+	t.Parallel()
 	c := newCall(t, "will")
 	ctx := deadline(t)
 	victim, err := newPython()
@@ -193,6 +199,7 @@ func TestWill(t *testing.T) {
 
 // A second connection of the same client ends the first [MQTT-3.1.4-3].
 func TestTakeover(t *testing.T) {
+	t.Parallel()
 	connect := echo(t, "takeover")
 	for _, m := range makes {
 		t.Run(m.Name, func(t *testing.T) {
@@ -210,6 +217,7 @@ func TestTakeover(t *testing.T) {
 
 // KAL-A5: what no route takes is refused with a reason, and counted.
 func TestNoRoute_KAL_A5(t *testing.T) {
+	t.Parallel()
 	l := gateway(t, world.kafka, loadRoutes(topic(t, world.kafka, "no-route", 1)))
 	fives(t, func(t *testing.T, m harness.Make) {
 		d := dial(t, m, harness.Options{URL: "mqtt://" + l.Addr(0), Client: m.Name, Version: 5})

@@ -20,6 +20,7 @@ func nodes(t *testing.T, n int, routes string) []*harness.Linkspan {
 // KAL-A1: a back end reads what a device published, byte for byte, with the device's identifier.
 // KAL-A2: a record whose key is a device's identifier arrives at that device, whichever node it is connected to.
 func TestNodes_KAL_A1_A2(t *testing.T) {
+	t.Parallel()
 	up, down := topic(t, world.kafka, "a1-up", 3), topic(t, world.kafka, "a2-down", 3)
 	both := nodes(t, 2, fmt.Sprintf(`routes:
   - {from: "mqtt:up/{device}", to: "kafka:%s", key: "{device}"}
@@ -46,6 +47,7 @@ func TestNodes_KAL_A1_A2(t *testing.T) {
 
 // KAL-A3: device to Kafka to device, across two nodes; the receiver's topic contains the sender's identifier.
 func TestDeviceToDevice_KAL_A3(t *testing.T) {
+	t.Parallel()
 	mail := topic(t, world.kafka, "a3", 3)
 	both := nodes(t, 2, fmt.Sprintf(`routes:
   - {from: "mqtt:to/{receiver}", to: "kafka:%s", key: "{receiver}"}
@@ -63,6 +65,7 @@ func TestDeviceToDevice_KAL_A3(t *testing.T) {
 // KAL-A11: 3 devices on 3 nodes. Of 1000 records each from Kafka exactly 1000 arrive at each; 3000 publishes make 3000
 // records.
 func TestBulk_KAL_A11(t *testing.T) {
+	t.Parallel()
 	const n = 1000
 	up, down := topic(t, world.kafka, "a11-up", 3), topic(t, world.kafka, "a11-down", 3)
 	three := nodes(t, 3, loadRoutes(up)+fmt.Sprintf("  - {from: \"kafka:%s\", to: \"mqtt:devices/{key}/commands\", qos: 1}\n", down))

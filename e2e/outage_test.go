@@ -16,6 +16,7 @@ import (
 
 // P1, P3, P5: Kafka is killed under load and comes back.
 func TestKafkaKilled(t *testing.T) {
+	t.Parallel()
 	kafka := startKafka(t, 1)
 	load := topic(t, kafka, "load", 6)
 	l := gateway(t, kafka, loadRoutes(load))
@@ -31,6 +32,7 @@ func TestKafkaKilled(t *testing.T) {
 // P1, P3, P6: Kafka hangs for 30 s under load. Devices wait for their acknowledgements on the connections that they have, and
 // their keep-alives, of 5 s, are answered. Linkspan says that it is not ready. Nobody is killed, so nothing is doubled.
 func TestKafkaHangs(t *testing.T) {
+	t.Parallel()
 	kafka := startKafka(t, 1)
 	load := topic(t, kafka, "load", 6)
 	l := gateway(t, kafka, loadRoutes(load))
@@ -85,6 +87,7 @@ func (f *fleet) stayed(t *testing.T) {
 
 // P1, P3, P5: of three brokers the leader of a partition is killed under load.
 func TestLeaderKilled(t *testing.T) {
+	t.Parallel()
 	kafka := startKafka(t, 3)
 	load := topic(t, kafka, "load", 6)
 	three := "3"
@@ -140,6 +143,7 @@ func refused(t *testing.T, kafka *harness.Kafka, topic string) {
 
 // Kafka is away when Linkspan starts. Devices connect and publish, wait, and have their acknowledgements when it comes.
 func TestKafkaComesLater(t *testing.T) {
+	t.Parallel()
 	kafka := startKafka(t, 1)
 	load := topic(t, kafka, "load", 6)
 	kafka.Brokers[0].Kill()

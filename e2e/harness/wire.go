@@ -66,8 +66,8 @@ func DialWire(ctx context.Context, addr, client string, keepAlive time.Duration)
 
 func newWire(conn net.Conn) *Wire { return &Wire{conn: conn, r: bufio.NewReader(conn)} }
 
-// Narrow makes the kernel keep little of what this side does not read.
-func (w *Wire) Narrow() error { return w.conn.(*net.TCPConn).SetReadBuffer(4 << 10) }
+// Buffer makes the kernel keep up to n bytes that this side has not read.
+func (w *Wire) Buffer(n int) error { return w.conn.(*net.TCPConn).SetReadBuffer(n) }
 
 // Close closes the socket without a DISCONNECT, as a device that loses power does.
 func (w *Wire) Close() error { return w.conn.Close() }
