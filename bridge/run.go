@@ -117,7 +117,8 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 	b.sessions = session.NewRegistry(sessions, b.log)
 	parts.onStop(b.sessions.Close)
 
-	// The consumer knows where it starts before a device can publish: who has subscribed by then misses nothing after it.
+	// The consumer reads for the devices of this instance alone (P7), and knows where it starts before one can publish: who
+	// has subscribed by then misses nothing after it.
 	topics, patterns := b.routes.Subscriptions()
 	b.consumer = b.client.NewConsumer(kafka.ConsumerConfig{Topics: topics, Patterns: patterns})
 	parts.run(b.join)
@@ -125,10 +126,10 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 		return err
 	}
 
-	// Devices come last, when there is somewhere for their messages to go, and are the first to be told to stop.
+	// Devices come last, when there is somewhere for their messages to go, and are the first to be told to stop. Then all
+	// that can be counted is there.
 	if err := b.listen(parts, status); err != nil {
 		return err
 	}
-	registry.MustRegister(newCollector(b)) // all that can be counted is there
-	return nil
+	return registry.Register(newCollector(b))
 }

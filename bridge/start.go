@@ -34,7 +34,8 @@ type endpoint struct {
 	listener *mqtt.Listener
 }
 
-// startEmbedded starts the embedded broker and makes it the cluster of the bridge.
+// startEmbedded starts the embedded broker and makes it the cluster of the bridge. It has on disk what it acknowledges, so the
+// bridge needs to keep nothing to survive a kill: P5 holds as it does on a cluster.
 func (b *bridge) startEmbedded(parts *parts, status *Status) error {
 	broker, err := kafka.StartEmbedded(b.cfg.Kafka.Embedded, b.log)
 	if err != nil {
@@ -61,8 +62,8 @@ func (b *bridge) join(ctx context.Context) error {
 		func(ctx context.Context) error {
 			select {
 			case <-b.consumer.Ready():
-				b.uplink.open.Store(true)
 				close(b.joined)
+				b.uplink.open.Store(true)
 				<-ctx.Done()
 			case <-ctx.Done():
 			}

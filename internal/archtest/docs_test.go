@@ -60,3 +60,33 @@ func TestLinksResolve(t *testing.T) {
 		}
 	})
 }
+
+// ARCHITECTURE.md names every package of the picture, and every promise of its first table is cited where it is kept and
+// where it is proved.
+func TestArchitectureIsTrue(t *testing.T) {
+	text := read(t, "ARCHITECTURE.md")
+	for dir := range picture {
+		if dir != "." && !strings.Contains(dir, "bridge/internal") && !strings.Contains(text, "]("+dir+")") {
+			t.Errorf("ARCHITECTURE.md does not link to %s", dir)
+		}
+	}
+	promises := regexp.MustCompile(`(?m)^\| (P\d) \|`).FindAllStringSubmatch(text, -1)
+	if len(promises) != 8 {
+		t.Fatalf("found %d promises", len(promises))
+	}
+	kept, proved := map[string]bool{}, map[string]bool{}
+	cite := regexp.MustCompile(`\bP\d\b`)
+	for _, s := range sources(t) {
+		for _, c := range s.file.Comments {
+			for _, p := range cite.FindAllString(c.Text(), -1) {
+				kept[p] = kept[p] || !s.test()
+				proved[p] = proved[p] || s.test()
+			}
+		}
+	}
+	for _, p := range promises {
+		if !kept[p[1]] || !proved[p[1]] {
+			t.Errorf("%s: cited where it is kept: %v, where it is proved: %v", p[1], kept[p[1]], proved[p[1]])
+		}
+	}
+}
