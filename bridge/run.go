@@ -92,15 +92,9 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 	status.Kafka = b.cfg.Kafka.Brokers
 
 	// The producer answers for what it was given until Kafka does. So it is emptied when all who send to it have stopped.
-	b.cfg.Kafka.Consumer.DrainTimeout = min(b.cfg.Kafka.Consumer.DrainTimeout, b.cfg.DrainTimeout/4)
-	if b.client, err = kafka.New(b.cfg.Kafka, b.log); err != nil {
+	if err := b.startClient(parts); err != nil {
 		return err
 	}
-	producer := b.client.Producer()
-	parts.onStop(func(ctx context.Context) error {
-		defer b.client.Close()
-		return producer.Drain(ctx)
-	})
 
 	// Routes stand between Kafka and everything else, in both directions.
 	var specs topicSpecs
@@ -108,7 +102,7 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 		return err
 	}
 	b.client.SpecifyTopics(specs.get)
-	b.uplink.to = b.routes.Uplink(producer)
+	b.uplink.to = b.routes.Uplink(b.client.Producer())
 	status.Routes = describe(b.cfg.Routes, b.cfg.DefaultRoute)
 
 	// Sessions take what comes down, and send wills up.

@@ -51,6 +51,20 @@ func (b *bridge) startEmbedded(parts *parts, status *Status) error {
 	return nil
 }
 
+// startClient makes the client of the cluster, which connects by itself when there is something to do.
+func (b *bridge) startClient(parts *parts) (err error) {
+	cfg := b.cfg.Kafka
+	cfg.Consumer.DrainTimeout = min(cfg.Consumer.DrainTimeout, b.cfg.DrainTimeout/4) // leaves time for the producer
+	if b.client, err = kafka.New(cfg, b.log); err != nil {
+		return err
+	}
+	parts.onStop(func(ctx context.Context) error {
+		defer b.client.Close()
+		return b.client.Producer().Drain(ctx)
+	})
+	return nil
+}
+
 // join reaches Kafka, however long that takes, and then delivers what comes down until ctx ends. It gives up only on what
 // no waiting can mend, such as a refused login.
 func (b *bridge) join(ctx context.Context) error {
