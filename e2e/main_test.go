@@ -131,6 +131,20 @@ func ready(t *testing.T, l *harness.Linkspan, want int) error {
 	return err
 }
 
+// metric returns the value of a metric without labels.
+func metric(t *testing.T, l *harness.Linkspan, name string) string {
+	t.Helper()
+	_, body, err := l.Get(t.Context(), "/metrics")
+	must(t, err)
+	for line := range strings.Lines(body) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return ""
+}
+
 // gateway starts Linkspan with one MQTT listener on Kafka. routes is YAML.
 func gateway(t *testing.T, kafka *harness.Kafka, routes string) *harness.Linkspan {
 	t.Helper()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -36,9 +37,16 @@ type Packet struct {
 	Payload []byte
 }
 
-// DialWire connects as client, with a clean session.
+// DialWire connects as client, with a clean session. The kernel keeps 256 KiB or so of what is not read, rather than as
+// much as it sees fit, so that who does not read is seen to be slow.
 func DialWire(ctx context.Context, addr, client string, keepAlive time.Duration) (*Wire, error) {
-	var d net.Dialer
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		var refused error
+		err := c.Control(func(fd uintptr) {
+			refused = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 256<<10)
+		})
+		return errors.Join(err, refused)
+	}}
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
@@ -65,9 +73,6 @@ func DialWire(ctx context.Context, addr, client string, keepAlive time.Duration)
 }
 
 func newWire(conn net.Conn) *Wire { return &Wire{conn: conn, r: bufio.NewReader(conn)} }
-
-// Buffer makes the kernel keep up to n bytes that this side has not read.
-func (w *Wire) Buffer(n int) error { return w.conn.(*net.TCPConn).SetReadBuffer(n) }
 
 // Close closes the socket without a DISCONNECT, as a device that loses power does.
 func (w *Wire) Close() error { return w.conn.Close() }
