@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 )
 
 // EmbeddedConfig is `kafka.embedded`: the broker inside this process.
@@ -112,7 +113,7 @@ func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, free func() (int64, err
 		kfake.NumBrokers(1), kfake.ClusterID("linkspan-embedded"), kfake.DefaultNumPartitions(cfg.Partitions),
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return listener{ln, e.addr}, nil }),
 		kfake.DataDir(cfg.Dir), kfake.SyncWrites(),
-		kfake.WithLogger(kfakeLog{log}),
+		kfake.WithLogger(kfakeLog{log}), kfake.MaxVersions(versions()),
 		kfake.BrokerConfigs(map[string]string{
 			"log.retention.ms":    strconv.FormatInt(cfg.Retention.Milliseconds(), 10),
 			"log.retention.bytes": strconv.FormatInt(cfg.RetentionBytes, 10),
@@ -125,13 +126,27 @@ func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, free func() (int64, err
 		ln.Close()
 		return nil, fmt.Errorf("kafka.embedded.dir %s: %w; move it away to start afresh", cfg.Dir, err)
 	}
-	e.cluster.ControlKey(int16(kmsg.Produce), e.onProduce)
+	// What the disk may not hold is refused before it is tried. A write that fails half-way would be worse: the broker would already
+	// count the batch's sequence numbers as seen, and acknowledge a repeat without storing it (P1).
+	e.cluster.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.Produce, kmsg.CreateTopics}, Err: kerr.KafkaStorageError, Count: -1,
+		When: func(req kmsg.Request) bool { return !e.room(payload(req)) },
+	})
 	e.cluster.ControlKey(int16(kmsg.CreateTopics), e.onCreateTopics)
 	e.cluster.ControlKey(int16(kmsg.Metadata), e.onMetadata)
 	ctx, cancel := context.WithCancel(context.Background())
 	e.cancel = cancel
 	e.ended.Go(func() { e.retain(ctx) })
 	return e, nil
+}
+
+// versions are those of requests that the broker takes. A broker that was killed has forgotten which batches its producers have sent.
+// Kafka since 2.5 takes any batch from a producer that it does not know, so one that was sent behind another would be stored
+// before it. At this version of InitProducerId the broker answers as Kafka did before, and the producer starts over in order (P3).
+func versions() *kversion.Versions {
+	v := kversion.Stable()
+	v.SetMaxKeyVersion(int16(kmsg.InitProducerID), 2)
+	return v
 }
 
 // takeDir locks the directory for this process and makes sure that it takes data.
@@ -228,35 +243,18 @@ func (e *Embedded) room(n int) bool {
 	return ok
 }
 
-// onProduce refuses what the disk may not hold. A write that fails half-way would be worse: the broker would
-// already count the batch's sequence numbers as seen, and acknowledge a repeat without storing it.
-func (e *Embedded) onProduce(kreq kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's order of results
-	e.cluster.KeepControl()
-	req := kreq.(*kmsg.ProduceRequest)
-	n := 0
+// payload is how many bytes a request asks to be written.
+func payload(kreq kmsg.Request) (n int) {
+	req, ok := kreq.(*kmsg.ProduceRequest)
+	if !ok {
+		return 0
+	}
 	for i := range req.Topics {
 		for j := range req.Topics[i].Partitions {
 			n += len(req.Topics[i].Partitions[j].Records)
 		}
 	}
-	if e.room(n) {
-		return nil, nil, false
-	}
-	if req.Acks == 0 {
-		return nil, nil, true
-	}
-	resp := req.ResponseKind().(*kmsg.ProduceResponse)
-	for _, t := range req.Topics {
-		rt := kmsg.NewProduceResponseTopic()
-		rt.Topic, rt.TopicID = t.Topic, t.TopicID
-		for _, p := range t.Partitions {
-			rp := kmsg.NewProduceResponseTopicPartition()
-			rp.Partition, rp.ErrorCode, rp.BaseOffset = p.Partition, kerr.KafkaStorageError.Code, -1
-			rt.Partitions = append(rt.Partitions, rp)
-		}
-		resp.Topics = append(resp.Topics, rt)
-	}
-	return resp, nil, true
+	return n
 }
 
 // topicConfigs are what a new topic gets where its creator does not say. The broker tells clients only what a topic has of its own.
@@ -264,28 +262,19 @@ func (e *Embedded) topicConfigs() map[string]string {
 	return map[string]string{"max.message.bytes": strconv.FormatInt(int64(e.cfg.MaxMessageBytes), 10)}
 }
 
-// onCreateTopics refuses topics that could not be written down.
+// onCreateTopics completes what is asked for.
 func (e *Embedded) onCreateTopics(kreq kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's order of results
 	e.cluster.KeepControl()
 	req := kreq.(*kmsg.CreateTopicsRequest)
-	if e.room(0) {
-		for i := range req.Topics {
-			t := &req.Topics[i]
-			for k, v := range e.topicConfigs() {
-				if !slices.ContainsFunc(t.Configs, func(c kmsg.CreateTopicsRequestTopicConfig) bool { return c.Name == k }) {
-					t.Configs = append(t.Configs, kmsg.CreateTopicsRequestTopicConfig{Name: k, Value: &v})
-				}
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		for k, v := range e.topicConfigs() {
+			if !slices.ContainsFunc(t.Configs, func(c kmsg.CreateTopicsRequestTopicConfig) bool { return c.Name == k }) {
+				t.Configs = append(t.Configs, kmsg.CreateTopicsRequestTopicConfig{Name: k, Value: &v})
 			}
 		}
-		return nil, nil, false
 	}
-	resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
-	for _, t := range req.Topics {
-		rt := kmsg.NewCreateTopicsResponseTopic()
-		rt.Topic, rt.ErrorCode = t.Topic, kerr.KafkaStorageError.Code
-		resp.Topics = append(resp.Topics, rt)
-	}
-	return resp, nil, true
+	return nil, nil, false
 }
 
 // onMetadata creates the topics that a client asks for and lets be created. The broker could do that by itself, but it would

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,33 +86,39 @@ func TestEnsureTopicsWithoutKafka(t *testing.T) {
 
 // The age of the oldest record in flight is right within a generation, however long an outage lasts.
 func TestAges(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var a ages
-		if a.oldest(time.Now()) != 0 {
-			t.Error("nothing is old")
-		}
-		first := a.enter(time.Now())
-		for range 1000 {
-			time.Sleep(generationSpan)
-			leave := a.enter(time.Now())
-			a.enter(time.Now()).Add(-1)
-			leave.Add(-1)
-		}
-		if age := a.oldest(time.Now()); age != 1000*generationSpan {
-			t.Errorf("oldest %v", age)
-		}
-		first.Add(-1)
-		if age := a.oldest(time.Now()); age != 0 {
-			t.Errorf("oldest %v when all are out", age)
-		}
-		time.Sleep(generationSpan / 2)
-		late := a.enter(time.Now())
-		time.Sleep(time.Second)
-		if age := a.oldest(time.Now()); age < time.Second || age > time.Second+generationSpan {
-			t.Errorf("oldest %v, want a second", age)
-		}
-		late.Add(-1)
-	})
+	var a ages
+	now := time.Unix(1_700_000_000, 0)
+	if a.oldest(now) != 0 {
+		t.Error("nothing is old")
+	}
+	first := a.enter(now)
+	for range 1000 {
+		now = now.Add(generationSpan)
+		leave := a.enter(now)
+		a.enter(now).Add(-1)
+		leave.Add(-1)
+	}
+	if age := a.oldest(now); age != 1000*generationSpan {
+		t.Errorf("oldest %v", age)
+	}
+	first.Add(-1)
+	if age := a.oldest(now); age != 0 {
+		t.Errorf("oldest %v when all are out", age)
+	}
+	var waiting []*atomic.Int64
+	for range 100 { // more generations than there are: nothing is acknowledged for ten seconds
+		now = now.Add(generationSpan + 1)
+		waiting = append(waiting, a.enter(now))
+	}
+	if age := a.oldest(now); age < 99*generationSpan || age > 100*generationSpan+100 {
+		t.Errorf("oldest %v, want 9.9s", age)
+	}
+	for _, w := range waiting {
+		w.Add(-1)
+	}
+	if age := a.oldest(now); age != 0 {
+		t.Errorf("oldest %v after the outage", age)
+	}
 }
 
 // The same warning is passed on once a minute, with how often it came meanwhile.
@@ -125,7 +132,7 @@ func TestLogIsQuiet(t *testing.T) {
 		for range 100 {
 			q.Log(kgo.LogLevelWarn, "unable to open connection to broker")
 			q.Log(kgo.LogLevelWarn, "something else")
-			time.Sleep(time.Second)
+			_ = sleep(t.Context(), time.Second) // in the bubble's time
 		}
 		if n := strings.Count(b.String(), "\n"); n != 4 || !strings.Contains(b.String(), "repeated=59") {
 			t.Errorf("%d lines:\n%s", n, b.String())
