@@ -13,7 +13,7 @@ import (
 // It opens when the consumers know where they start. So whoever has subscribed by then gets all that is published from
 // then on.
 type gate struct {
-	to   linkspan.Sink
+	to   linkspan.Bounded
 	open atomic.Bool
 }
 
@@ -25,4 +25,4 @@ func (g *gate) Send(ctx context.Context, m *linkspan.Message, done func(error)) 
 }
 
 // Room reports whether the gate is open and there is room behind it.
-func (g *gate) Room() bool { return g.open.Load() && linkspan.Room(g.to) }
+func (g *gate) Room() bool { return g.open.Load() && g.to.Room() }
