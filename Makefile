@@ -30,7 +30,7 @@ parts: ## install what e2e and bench run against: Kafka, other people's clients
 	./e2e/parts.sh
 
 e2e: parts ## Linkspan between real clients and Apache Kafka, with faults
-	cd e2e && $(GO) vet ./... && $(GO) test -v -count=1 -timeout 20m ./...
+	cd e2e && $(GO) vet ./... && $(GO) test -v -count=1 -timeout 15m ./...
 
 fuzz: ## each Fuzz function for FUZZTIME
 	@set -e; for pkg in $$($(GO) list ./...); do \

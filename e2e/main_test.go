@@ -45,7 +45,10 @@ func run(m *testing.M) (code int) {
 	}
 	defer world.issuer.Close()
 	defer world.kafka.Close()
-	return m.Run()
+	if code = m.Run(); code != 0 {
+		fmt.Println(world.kafka.Log())
+	}
+	return code
 }
 
 func prepare() (err error) {

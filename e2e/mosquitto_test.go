@@ -54,8 +54,9 @@ func mosquittoSub(t *testing.T, args ...string) func(n int) []string {
 		must(t, harness.Until(deadline(t), func() error {
 			lines = lines[:0]
 			for line := range strings.Lines(p.Log()) {
-				if rest, ours := strings.CutPrefix(line, "> "); ours {
-					lines = append(lines, strings.TrimSuffix(rest, "\n"))
+				rest, ours := strings.CutPrefix(line, "> ")
+				if rest, whole := strings.CutSuffix(rest, "\n"); ours && whole {
+					lines = append(lines, rest)
 				}
 			}
 			if len(lines) < n {
