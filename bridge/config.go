@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/linkspan/linkspan/admin"
@@ -88,6 +89,9 @@ func Default() Config {
 func (c *Config) complete(lookup func(string) (string, bool)) {
 	if c.Kafka.Embedded.Dir == "" {
 		c.Kafka.Embedded.Dir = dataDir(lookup)
+	}
+	if s := c.Kafka.SASL; s != nil {
+		s.Mechanism = strings.ToLower(s.Mechanism) // Kafka itself writes SCRAM-SHA-512
 	}
 	if c.Endpoints == nil {
 		var e Endpoint

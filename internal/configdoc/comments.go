@@ -20,7 +20,7 @@ type comments struct {
 }
 
 // of returns the comment of a field as one paragraph. A field without one that follows a field with one, with no empty
-// line between, is part of what that one says.
+// line between, is part of what that one says; one without either is part of what its struct says.
 func (c *comments) of(t reflect.Type, field string) (string, error) {
 	if !c.read[t.PkgPath()] {
 		if err := c.load(t.PkgPath()); err != nil {
@@ -49,27 +49,32 @@ func (c *comments) load(pkg string) error {
 		if err != nil {
 			return err
 		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			if ts, ok := n.(*ast.TypeSpec); ok {
-				if st, ok := ts.Type.(*ast.StructType); ok {
-					c.structure(fset, pkg+"."+ts.Name.Name+".", st)
+		for _, d := range file.Decls {
+			g, ok := d.(*ast.GenDecl)
+			if !ok {
+				continue
+			}
+			for _, spec := range g.Specs {
+				if ts, ok := spec.(*ast.TypeSpec); ok {
+					if st, ok := ts.Type.(*ast.StructType); ok {
+						c.structure(fset, pkg+"."+ts.Name.Name+".", st, paragraph(g.Doc))
+					}
 				}
 			}
-			return true
-		})
+		}
 	}
 	return nil
 }
 
-// structure takes in the fields of one struct.
-func (c *comments) structure(fset *token.FileSet, prefix string, st *ast.StructType) {
-	before, line := "", -1
+// structure takes in the fields of one struct. about is the comment of the struct itself.
+func (c *comments) structure(fset *token.FileSet, prefix string, st *ast.StructType, about string) {
+	before, line := about, fset.Position(st.Fields.Opening).Line
 	for _, f := range st.Fields.List {
 		text := paragraph(f.Doc)
 		if text == "" {
 			text = paragraph(f.Comment)
 		}
-		if text == "" && fset.Position(f.Pos()).Line == line+1 {
+		if text == "" && fset.Position(f.Pos()).Line == line+1 { // no empty line between
 			text = before
 		}
 		for _, n := range f.Names {
