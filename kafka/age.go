@@ -18,13 +18,13 @@ type ages struct {
 
 type generation struct {
 	opened atomic.Int64 // nanoseconds since 1970; 0 never
-	n      atomic.Int64
+	n      Tally
 }
 
 const generationSpan = 100 * time.Millisecond
 
-// enter counts a record in and returns where to count it out, by Add(-1).
-func (a *ages) enter(now time.Time) *atomic.Int64 {
+// enter counts a record in and returns where to count it out, by out(1).
+func (a *ages) enter(now time.Time) *Tally {
 	at := now.UnixNano()
 	newest := a.newest.Load()
 	g := &a.gens[newest%uint64(len(a.gens))]
@@ -38,7 +38,7 @@ func (a *ages) enter(now time.Time) *atomic.Int64 {
 			g = next
 		}
 	}
-	g.n.Add(1)
+	g.n.in(1)
 	return &g.n
 }
 

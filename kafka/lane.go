@@ -304,11 +304,14 @@ func (l *lane) lag() int64 {
 	return max(l.end.Load()-l.settled.offset, 0)
 }
 
+// fetchedKeep is what a fetched record costs beside its bytes.
+const fetchedKeep = 256
+
 // recordBytes is what a fetched record counts towards MaxInFlightBytes.
 func recordBytes(r *kgo.Record) int64 {
-	n := len(r.Key) + len(r.Value) + recordKeep
+	n := len(r.Key) + len(r.Value) + fetchedKeep
 	for _, h := range r.Headers {
-		n += len(h.Key) + len(h.Value)
+		n += len(h.Key) + len(h.Value) + headerKeep
 	}
 	return int64(n)
 }

@@ -38,7 +38,7 @@ type ProducerStats struct {
 	// Refused counts messages that were done with a permanent error, Failed those that stayed with the sender.
 	Refused, Failed atomic.Uint64
 	// InFlight and InFlightBytes are handed over and not done. The bytes count as MaxBufferedBytes does.
-	InFlight, InFlightBytes atomic.Int64
+	InFlight, InFlightBytes Tally
 	// LastAck is when a record was acknowledged last, in nanoseconds since 1970, 0 for never.
 	LastAck atomic.Int64
 }
@@ -84,23 +84,28 @@ func codec(name string) []kgo.CompressionCodec {
 
 // A record is a message on its way to Kafka, with its own copy of all that it borrowed. Records are reused: the Kafka client does
 // not touch one again once it has called the promise (it takes the records out of a batch before, under the batch's lock).
+//
+// A usual message fits into the one piece of memory that the record is. Thousands are on the way at a time, and what is not
+// side by side has to be fetched from memory again for each.
 type record struct {
 	kgo.Record
 	p       *Producer
 	topic   *topic
-	buf     []byte // holds key, value and headers
-	size    int64  // what it counts in bytes in flight
-	encoded int    // bytes as a batch of its own, at most
-	age     *atomic.Int64
+	size    int // bytes of key, value and headers
+	encoded int // bytes as a batch of its own, at most
+	age     *Tally
 	done    func(error)
 	promise func(*kgo.Record, error) // r.finish, bound once for the record's many lives
+
+	headers [8]kgo.RecordHeader
+	bytes   [320]byte // key, value, and headers' names and values
 }
 
 const (
-	recordKeep  = 256      // bytes that a record costs beside its own: structs here and in the Kafka client
-	bufferKeep  = 32 << 10 // a record's larger buffer is not kept for the next
-	batchFrame  = 128      // bytes of a batch with one record, and of that record, beside key, value and headers, at most
-	headerFrame = 10       // two lengths
+	recordKeep  = 1 << 10 // bytes that a record costs beside its own: the struct, and the Kafka client's for it
+	headerKeep  = 48      // and a header
+	batchFrame  = 128     // bytes of a batch with one record, and of that record, beside key, value and headers, at most
+	headerFrame = 10      // two lengths
 )
 
 // Send hands m.Record with m.Payload over to be written. See [linkspan.Sink]; its context does not matter.
@@ -127,15 +132,15 @@ func (p *Producer) Send(_ context.Context, m *linkspan.Message, done func(error)
 	if r.Timestamp.IsZero() {
 		r.Timestamp = now
 	}
-	r.topic, r.done, r.size, r.encoded, r.age = t, done, int64(n+recordKeep), encoded, p.ages.enter(now)
-	p.stats.InFlight.Add(1)
-	p.stats.InFlightBytes.Add(r.size)
-	t.sent.Add(1)
+	r.topic, r.done, r.size, r.encoded, r.age = t, done, n, encoded, p.ages.enter(now)
+	p.stats.InFlight.in(1)
+	p.stats.InFlightBytes.in(r.cost())
+	t.sent.in(1)
 	if cl := t.client.Load(); cl != nil {
 		cl.Produce(context.Background(), &r.Record, r.promise)
 		return
 	}
-	t.sent.Add(-1)
+	t.sent.out(1)
 	p.c.topics.hold(t, r)
 }
 
@@ -163,10 +168,10 @@ func (p *Producer) copy(m *linkspan.Message, n int) *record {
 		r = &record{p: p}
 		r.promise = r.finish
 	}
-	if n > cap(r.buf) || r.buf == nil {
-		r.buf = make([]byte, 0, max(n, 256))
+	b, headers := r.bytes[:0], r.headers[:0]
+	if n > cap(b) {
+		b = make([]byte, 0, n)
 	}
-	b := r.buf[:0]
 	keep := func(v []byte) []byte {
 		if v == nil {
 			return nil // Kafka tells none from empty
@@ -175,7 +180,6 @@ func (p *Producer) copy(m *linkspan.Message, n int) *record {
 		b = append(b, v...)
 		return b[at:len(b):len(b)]
 	}
-	headers := r.Headers[:0]
 	r.Record = kgo.Record{Key: keep(m.Record.Key), Value: keep(m.Payload), Topic: m.Record.Topic, Partition: m.Record.Partition, Timestamp: m.Record.Timestamp}
 	for _, h := range m.Record.Headers {
 		at := len(b)
@@ -188,9 +192,12 @@ func (p *Producer) copy(m *linkspan.Message, n int) *record {
 	return r
 }
 
+// cost is what r counts towards MaxBufferedBytes.
+func (r *record) cost() int64 { return int64(r.size + recordKeep + headerKeep*len(r.Headers)) }
+
 // produce hands r to a Kafka client.
 func (r *record) produce(cl *kgo.Client) {
-	r.topic.sent.Add(1)
+	r.topic.sent.in(1)
 	cl.Produce(context.Background(), &r.Record, r.promise)
 }
 
@@ -207,7 +214,7 @@ func (r *record) finish(_ *kgo.Record, err error) {
 			}
 		}
 	}
-	t.sent.Add(-1)
+	t.sent.out(1)
 	r.end(err)
 }
 
@@ -236,21 +243,22 @@ func (r *record) judge(err error) error {
 
 // end gives up r and tells who sent it.
 func (r *record) end(err error) {
-	p, done, size := r.p, r.done, r.size
-	r.age.Add(-1)
+	p, done, size, cost := r.p, r.done, r.size, r.cost()
+	r.age.out(1)
 	r.age, r.done, r.topic = nil, nil, nil
-	if cap(r.buf) > bufferKeep {
-		r.buf = nil
+	r.Record = kgo.Record{}
+	if size > len(r.bytes) { // they hold on to what did not fit into r
+		clear(r.headers[:])
 	}
 	p.records.Put(r)
-	p.stats.InFlight.Add(-1)
-	p.stats.InFlightBytes.Add(-size)
+	p.stats.InFlight.out(1)
+	p.stats.InFlightBytes.out(cost)
 	if err != nil {
 		p.refuse(done, err)
 		return
 	}
 	p.stats.Records.Add(1)
-	p.stats.Bytes.Add(uint64(size - recordKeep))
+	p.stats.Bytes.Add(uint64(size))
 	p.stats.LastAck.Store(time.Now().UnixNano())
 	done(nil)
 }

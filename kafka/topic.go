@@ -24,7 +24,7 @@ type topic struct {
 	name   string
 	client atomic.Pointer[kgo.Client] // nil: closed
 	limit  atomic.Int32               // bytes of the largest batch; 0: as configured
-	sent   atomic.Int64               // records that the Kafka client has
+	sent   Tally                      // records that the Kafka client has
 
 	mu     sync.Mutex
 	held   []*record // in order of arrival, while closed

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -95,17 +94,17 @@ func TestAges(t *testing.T) {
 	for range 1000 {
 		now = now.Add(generationSpan)
 		leave := a.enter(now)
-		a.enter(now).Add(-1)
-		leave.Add(-1)
+		a.enter(now).out(1)
+		leave.out(1)
 	}
 	if age := a.oldest(now); age != 1000*generationSpan {
 		t.Errorf("oldest %v", age)
 	}
-	first.Add(-1)
+	first.out(1)
 	if age := a.oldest(now); age != 0 {
 		t.Errorf("oldest %v when all are out", age)
 	}
-	var waiting []*atomic.Int64
+	var waiting []*Tally
 	for range 100 { // more generations than there are: nothing is acknowledged for ten seconds
 		now = now.Add(generationSpan + 1)
 		waiting = append(waiting, a.enter(now))
@@ -114,7 +113,7 @@ func TestAges(t *testing.T) {
 		t.Errorf("oldest %v, want 9.9s", age)
 	}
 	for _, w := range waiting {
-		w.Add(-1)
+		w.out(1)
 	}
 	if age := a.oldest(now); age != 0 {
 		t.Errorf("oldest %v after the outage", age)
