@@ -64,7 +64,11 @@ func (s *Session) fallBehind(m *linkspan.Message) {
 	if r.cfg.Replay == nil || m.Record.Topic == "" {
 		r.stats.Overrun.Add(1)
 		r.log.Info("session disconnected: the device is too slow", "client", s.client, "endpoint", s.endpoint)
-		s.endLocked(QuotaExceeded, true)
+		if s.endLocked(QuotaExceeded, true) != nil {
+			r.wills.mu.Lock()
+			r.publishLater()
+			r.wills.mu.Unlock()
+		}
 		return
 	}
 	r.tree.mu.RLock()
@@ -133,7 +137,7 @@ func (s *Session) catchUp(ctx context.Context, b *behind) {
 			continue
 		case err != nil:
 			s.registry.log.Debug("read back from Kafka", "client", s.client, "topic", c.span.topic,
-				"partition", c.span.partition, "offset", c.from, "error", err)
+				"partition", c.span.partition, "offset", c.from, "err", err)
 		}
 		if !sleep(ctx, retry) {
 			return
@@ -268,7 +272,7 @@ func (c *catcher) giveUp(err error) {
 	if c.s.end(QuotaExceeded, true) {
 		r.stats.Overrun.Add(1)
 		r.log.Warn("session disconnected: its messages can no longer be read back", "client", c.s.client,
-			"topic", c.span.topic, "partition", c.span.partition, "offset", c.from, "error", err)
+			"topic", c.span.topic, "partition", c.span.partition, "offset", c.from, "err", err)
 	}
 }
 

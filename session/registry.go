@@ -55,6 +55,7 @@ func NewRegistry(cfg Config, log *slog.Logger) *Registry {
 		live:    make(map[place]int64),
 	}
 	r.retained = retained{maxCount: cfg.MaxRetained, maxBytes: cfg.MaxRetainedBytes, stats: &r.stats}
+	r.wills.clients = make(map[string][]*will)
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.wake = make(chan struct{}, 1)
 	return r
@@ -88,7 +89,7 @@ func (r *Registry) Connect(req ConnectRequest) *Session {
 		s.window = 65535
 	}
 	if req.Will != nil {
-		s.will = &will{req.Will, req.WillExpiry}
+		s.will = &will{m: req.Will, expiry: req.WillExpiry}
 	}
 	r.mu.Lock()
 	closed, old := r.closed, r.clients[s.client]
@@ -109,6 +110,9 @@ func (r *Registry) Connect(req ConnectRequest) *Session {
 	}
 	return s
 }
+
+// SilentShutdown reports whether a shutdown publishes no wills: whoever ends sessions for one asks first.
+func (r *Registry) SilentShutdown() bool { return r.cfg.SilentShutdown }
 
 // forget takes s out of the clients, unless a later session has its place already (KAL-A8).
 func (r *Registry) forget(s *Session) {
@@ -147,6 +151,7 @@ func (r *Registry) Close(ctx context.Context) error {
 		err = ctx.Err()
 	}
 	r.stop()
+	r.loseWills()
 	<-idle
 	return err
 }

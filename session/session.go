@@ -143,14 +143,18 @@ func (s *Session) Close(will bool) { s.end(0, will) }
 // end ends the session once, and reports whether it was this call. why is 0 if the connection is gone already.
 func (s *Session) end(why Reason, will bool) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.endLocked(why, will)
-}
-
-func (s *Session) endLocked(why Reason, will bool) bool {
 	if s.closed {
+		s.mu.Unlock()
 		return false
 	}
+	left := s.endLocked(why, will)
+	s.mu.Unlock()
+	s.registry.publish(left)
+	return true
+}
+
+// endLocked ends a session that has not ended. Its will, if it is not nil, waits to be published.
+func (s *Session) endLocked(why Reason, publish bool) (left *will) {
 	s.closed = true
 	r := s.registry
 	r.tree.mu.Lock()
@@ -166,10 +170,10 @@ func (s *Session) endLocked(why Reason, will bool) bool {
 	if why != 0 {
 		s.conn.Disconnect(why)
 	}
-	if will && s.will != nil {
-		r.publish(s.will)
+	if publish {
+		left = r.leave(s)
 	}
 	s.will = nil
 	r.forget(s)
-	return true
+	return left
 }

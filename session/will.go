@@ -1,7 +1,9 @@
 package session
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/linkspan/linkspan"
@@ -11,134 +13,217 @@ import (
 type will struct {
 	m      *linkspan.Message
 	expiry time.Duration
+
+	// Of a published one, guarded by wills.mu.
+
+	client  string
+	number  uint64        // in the order of publication
+	due     time.Time     // when to hand it over again, after it failed
+	retry   time.Duration // after which it was due
+	passing bool          // it is being handed over
+	failed  bool          // and that has failed already
 }
 
-// wills are on their way to the uplink. One goroutine sends them while there are any.
+// wills are on their way to the uplink. A will is handed over by whoever ends its session, before the next session of
+// the same client can publish anything; if the uplink has no room or fails, a goroutine does it later, and the next
+// session waits for that (P3).
 type wills struct {
-	mu      sync.Mutex
-	waiting []*linkspan.Message
-	bytes   int // of all that are not settled
-	running bool
+	waiting atomic.Int64 // not handed over
+
+	mu        sync.Mutex
+	clients   map[string][]*will // those that wait, of each client in order
+	published uint64
+	unsettled int // waiting or handed over; counts in Registry.work while it is not 0
+	bytes     int // of the unsettled
+	running   bool
+	stopped   bool
 }
 
-const (
-	maxWillBytes = 64 << 20 // of wills that wait, while the uplink takes none
-	willBatch    = 256      // wills sent at a time
-)
+const maxWillBytes = 64 << 20 // of wills that the uplink does not answer for yet
 
-// publish sends a will to the uplink, now or, if that has no room, later.
-func (r *Registry) publish(w *will) {
-	m, now := w.m, time.Now()
-	if m.Received = now; w.expiry > 0 {
-		m.Expires = now.Add(w.expiry)
+// MayPublish reports whether the uplink has the wills of all earlier sessions of this client: what the device publishes
+// comes after them (P3). It is cheap, and only false for as long as the uplink does not take a will.
+func (s *Session) MayPublish() bool {
+	w := &s.registry.wills
+	if w.waiting.Load() == 0 {
+		return true
 	}
-	if r.cfg.Uplink == nil {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.clients[s.client]) == 0
+}
+
+// leave takes the will of a session that has ended among those that wait. It returns nil if there is none, or if too
+// many wait.
+func (r *Registry) leave(s *Session) *will {
+	w := s.will
+	if w == nil {
+		return nil
+	}
+	w.client = s.client
+	if w.m.Received = time.Now(); w.expiry > 0 {
+		w.m.Expires = w.m.Received.Add(w.expiry)
+	}
+	r.wills.mu.Lock()
+	defer r.wills.mu.Unlock()
+	if r.cfg.Uplink == nil || r.wills.stopped || r.wills.bytes+size(w.m) > maxWillBytes {
 		r.stats.WillsLost.Add(1)
+		return nil
+	}
+	r.wills.published++
+	w.number = r.wills.published
+	r.wills.bytes += size(w.m)
+	if r.wills.unsettled++; r.wills.unsettled == 1 {
+		r.work.Add(1)
+	}
+	r.wills.wait(w)
+	return w
+}
+
+// publish hands w over at once if it can, or has it handed over. No lock is held, since the uplink may answer at once.
+func (r *Registry) publish(w *will) {
+	if w == nil {
 		return
 	}
 	r.wills.mu.Lock()
 	defer r.wills.mu.Unlock()
-	if r.wills.bytes+size(m) > maxWillBytes || r.ctx.Err() != nil {
-		r.stats.WillsLost.Add(1)
-		return
+	if linkspan.Room(r.cfg.Uplink) {
+		r.handOver(w.client, time.Time{})
 	}
-	r.wills.bytes += size(m)
-	r.wills.waiting = append(r.wills.waiting, m)
-	if !r.wills.running {
-		r.wills.running = true
-		r.work.Go(r.publishWills)
+	if len(r.wills.clients[w.client]) > 0 {
+		r.publishLater()
 	}
 }
 
-// publishWills sends what waits, batch by batch, until nothing does or the registry stops.
-func (r *Registry) publishWills() {
+// publishLater sees to it that what waits is handed over. The caller holds wills.mu.
+func (r *Registry) publishLater() {
+	if !r.wills.running && !r.wills.stopped {
+		r.wills.running = true
+		r.work.Go(r.publishWaiting)
+	}
+}
+
+// publishWaiting hands over what waits, until nothing does or the registry stops.
+func (r *Registry) publishWaiting() {
 	retry := minRetry
 	for {
-		batch := r.nextWills()
-		if len(batch) == 0 {
+		moved, left := r.publishSome()
+		switch {
+		case !left:
 			return
-		}
-		left := r.sendWills(batch)
-		if len(left) < len(batch) {
+		case moved:
 			retry = minRetry
 		}
-		if len(left) == 0 {
-			continue
-		}
-		r.wills.mu.Lock()
-		r.wills.waiting = append(left, r.wills.waiting...)
-		r.wills.mu.Unlock()
 		sleep(r.ctx, retry)
 		retry = min(2*retry, maxRetry)
 	}
 }
 
-// nextWills takes a batch off what waits. It is empty at the end; after the registry's stop all that waits is lost.
-func (r *Registry) nextWills() []*linkspan.Message {
+// publishSome goes once through the wills that wait. It reports whether it got rid of any, and whether any are left.
+func (r *Registry) publishSome() (moved, left bool) {
 	w := &r.wills
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if r.ctx.Err() != nil {
-		r.stats.WillsLost.Add(int64(len(w.waiting)))
-		if len(w.waiting) > 0 {
-			r.log.Warn("wills not published before the shutdown ended", "count", len(w.waiting))
+	now := time.Now()
+	for client := range w.clients { // handOver lets go of the lock, and leaves what failed where it was
+		if !linkspan.Room(r.cfg.Uplink) {
+			break
 		}
-		w.waiting, w.bytes = nil, 0
+		for r.handOver(client, now) {
+			moved = true
+		}
 	}
-	n := min(willBatch, len(w.waiting))
-	batch := w.waiting[:n:n]
-	if w.waiting = w.waiting[n:]; len(w.waiting) == 0 {
-		w.waiting, w.running = nil, n > 0
-	}
-	return batch
+	w.running = len(w.clients) > 0 && !w.stopped
+	return moved, w.running
 }
 
-// sendWills sends a batch and returns those that are to be sent again, in their order.
-func (r *Registry) sendWills(batch []*linkspan.Message) (left []*linkspan.Message) {
-	type outcome struct {
-		i   int
-		err error
+// handOver hands the oldest will of a client to the uplink, if one waits that is due and not on its way already. It
+// returns false if there is none, or if the uplink failed at once. The caller holds wills.mu, which is let go meanwhile.
+func (r *Registry) handOver(client string, now time.Time) bool {
+	ws := &r.wills
+	if len(ws.clients[client]) == 0 {
+		return false
 	}
-	outcomes := make(chan outcome, len(batch))
-	sent := 0
-	for sent < len(batch) && linkspan.Room(r.cfg.Uplink) {
-		i := sent
-		sent++
-		r.cfg.Uplink.Send(r.ctx, batch[i], func(err error) { outcomes <- outcome{i, err} })
+	w := ws.clients[client][0]
+	if w.passing || w.due.After(now) {
+		return false
 	}
-	errs := make([]error, sent)
-	for i := range errs {
-		errs[i] = linkspan.ErrClosed // for those that the stop overtakes
+	w.passing, w.failed = true, false
+	ws.mu.Unlock()
+	r.cfg.Uplink.Send(r.ctx, w.m, func(err error) { r.settleWill(w, err) })
+	ws.mu.Lock()
+	if w.passing = false; w.failed {
+		return false
 	}
-	for range sent {
-		select {
-		case o := <-outcomes:
-			errs[o.i] = o.err
-		case <-r.ctx.Done():
-			return r.sortWills(batch, errs)
-		}
-	}
-	return r.sortWills(batch, errs)
+	ws.pass(w)
+	return true
 }
 
-// sortWills counts the wills that are settled and returns the others. errs may be shorter than batch.
-func (r *Registry) sortWills(batch []*linkspan.Message, errs []error) (left []*linkspan.Message) {
-	settled := 0
-	for i, m := range batch {
-		switch {
-		case i < len(errs) && errs[i] == nil:
-			r.stats.WillsPublished.Add(1)
-			settled += size(m)
-		case i < len(errs) && linkspan.IsPermanent(errs[i]):
-			r.stats.WillsRefused.Add(1)
-			settled += size(m)
-			r.log.Warn("will refused", "client", m.Client, "topic", m.Topic, "error", errs[i])
-		default:
-			left = append(left, m)
+// settleWill is told by the uplink what became of w. What is worth a retry waits again, in its place.
+func (r *Registry) settleWill(w *will, err error) {
+	ws := &r.wills
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	switch {
+	case ws.stopped: // counted as lost
+		return
+	case err == nil:
+		r.stats.WillsPublished.Add(1)
+	case linkspan.IsPermanent(err):
+		r.stats.WillsRefused.Add(1)
+		r.log.Warn("will refused", "client", w.client, "topic", w.m.Topic, "err", err)
+	default:
+		w.retry = min(max(2*w.retry, minRetry), maxRetry)
+		w.due, w.failed = time.Now().Add(w.retry), true
+		if !w.passing {
+			ws.wait(w)
 		}
+		r.publishLater()
+		return
 	}
-	r.wills.mu.Lock()
-	r.wills.bytes -= settled
-	r.wills.mu.Unlock()
-	return left
+	ws.bytes -= size(w.m)
+	if ws.unsettled--; ws.unsettled == 0 {
+		r.work.Done()
+	}
+}
+
+// loseWills gives up what is not settled, at the end.
+func (r *Registry) loseWills() {
+	w := &r.wills
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped = true; w.unsettled > 0 {
+		r.stats.WillsLost.Add(int64(w.unsettled))
+		r.log.Warn("wills not published before the shutdown ended", "count", w.unsettled)
+		r.work.Done()
+	}
+	clear(w.clients)
+	w.waiting.Store(0)
+	w.unsettled, w.bytes = 0, 0
+}
+
+// wait puts w among those of its client that wait. The caller holds ws.mu, as for pass.
+func (ws *wills) wait(w *will) {
+	all := ws.clients[w.client]
+	i := len(all)
+	for i > 0 && all[i-1].number > w.number {
+		i--
+	}
+	ws.clients[w.client] = slices.Insert(all, i, w)
+	ws.waiting.Add(1)
+}
+
+// pass takes w away from there.
+func (ws *wills) pass(w *will) {
+	all := ws.clients[w.client]
+	i := slices.Index(all, w)
+	if i < 0 { // given up meanwhile
+		return
+	}
+	if all = slices.Delete(all, i, i+1); len(all) == 0 {
+		delete(ws.clients, w.client)
+	} else {
+		ws.clients[w.client] = all
+	}
+	ws.waiting.Add(-1)
 }

@@ -177,6 +177,9 @@ func TestWillsAtClose(t *testing.T) {
 				return nil
 			}}
 			r := newRegistry(t, func(c *Config) { c.Uplink, c.SilentShutdown = up, silent })
+			if r.SilentShutdown() != silent {
+				t.Errorf("silent shutdown: %v, want %v", !silent, silent)
+			}
 			const sessions = 600 // several batches
 			for i := range sessions {
 				connect(r, fmt.Sprint(i), willOf(1, false))
@@ -193,4 +196,121 @@ func TestWillsAtClose(t *testing.T) {
 			}
 		})
 	}
+}
+
+// When the next session of a client begins, the uplink has the will of the one before, or the new one is told to wait
+// with what it publishes: "offline" does not come after "online" (P3).
+func TestWillBeforeNextSession(t *testing.T) {
+	up := &uplink{}
+	r := newRegistry(t, func(c *Config) { c.Uplink = up })
+	connect(r, "a", willOf(1, true))
+	for range 100 {
+		d := connect(r, "a", willOf(1, true))
+		if !d.session.MayPublish() {
+			t.Fatal("held back with nothing to wait for")
+		}
+		up.Send(t.Context(), message("wills/a", "online", 1), func(error) {})
+	}
+	for i, m := range up.all() {
+		if want := []string{"gone", "online"}[i%2]; string(m.Payload) != want {
+			t.Fatalf("message %d is %q, want %q", i, m.Payload, want)
+		}
+	}
+}
+
+// A session waits for the wills of earlier sessions of its client that the uplink did not take, and for no others (P3).
+func TestMayPublish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var answers []func(error)
+		var took []string
+		up := linkspan.SinkFunc(func(_ context.Context, m *linkspan.Message, done func(error)) {
+			answers, took = append(answers, done), append(took, string(m.Payload))
+		})
+		r := newRegistry(t, func(c *Config) { c.Uplink = up })
+		for i := range 3 {
+			connect(r, "a", func(c *ConnectRequest) { willOf(1, true)(c); c.Will.Payload = fmt.Append(nil, i) }).session.Close(true)
+		}
+		a, b := connect(r, "a", nil).session, connect(r, "b", nil).session
+		if !a.MayPublish() {
+			t.Error("held back though the uplink has the wills")
+		}
+		answers[1](errors.New("not now"))
+		answers[0](errors.New("not now"))
+		answers[2](errors.New("not now"))
+		if a.MayPublish() || !b.MayPublish() {
+			t.Errorf("a may publish: %v, b: %v", a.MayPublish(), b.MayPublish())
+		}
+		sleep(t.Context(), time.Minute)
+		synctest.Wait()
+		if want := []string{"0", "1", "2", "0", "1", "2"}; !slices.Equal(took, want) || !a.MayPublish() {
+			t.Errorf("took %q, want %q; may publish: %v", took, want, a.MayPublish())
+		}
+		for _, done := range answers[3:] {
+			done(nil)
+		}
+		if n := r.stats.WillsPublished.Load(); n != 3 {
+			t.Errorf("%d published", n)
+		}
+	})
+}
+
+// The same while the uplink has no room: wills wait, one client's in order, and another's do not wait for one that
+// fails (P3, P6).
+func TestMayPublishNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := &uplink{full: true, answer: func(_ int, m *linkspan.Message) error {
+			if m.Topic == "wills/stuck" {
+				return errors.New("not now")
+			}
+			return nil
+		}}
+		r := newRegistry(t, func(c *Config) { c.Uplink = up })
+		for _, client := range []string{"a", "stuck"} {
+			connect(r, client, willOf(1, false)).session.Close(true)
+		}
+		a, stuck := connect(r, "a", nil).session, connect(r, "stuck", nil).session
+		if a.MayPublish() || stuck.MayPublish() {
+			t.Error("a session may publish before the will")
+		}
+		up.mu.Lock()
+		up.full = false
+		up.mu.Unlock()
+		sleep(t.Context(), time.Minute)
+		synctest.Wait()
+		if !a.MayPublish() || stuck.MayPublish() {
+			t.Errorf("a may publish: %v, stuck: %v", a.MayPublish(), stuck.MayPublish())
+		}
+		up.mu.Lock()
+		up.answer = nil
+		up.mu.Unlock()
+		sleep(t.Context(), time.Minute)
+		synctest.Wait()
+		if !stuck.MayPublish() {
+			t.Error("held back though the uplink has the will")
+		}
+	})
+}
+
+// A stop does not wait for an uplink that never answers longer than it may, and what it answers later changes nothing
+// (P8).
+func TestWillUnanswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var answers []func(error)
+		up := linkspan.SinkFunc(func(_ context.Context, _ *linkspan.Message, done func(error)) { answers = append(answers, done) })
+		r := newRegistry(t, func(c *Config) { c.Uplink = up })
+		for i := range 3 {
+			connect(r, fmt.Sprint(i), willOf(1, false)).session.Close(true)
+		}
+		answers[0](nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.Close(ctx); err == nil {
+			t.Error("close: no error")
+		}
+		answers[1](nil)
+		answers[2](errors.New("not now"))
+		if p, l := r.stats.WillsPublished.Load(), r.stats.WillsLost.Load(); p != 1 || l != 2 {
+			t.Errorf("%d published, %d lost", p, l)
+		}
+	})
 }
