@@ -250,9 +250,10 @@ func TestRefusal(t *testing.T) {
 	d.ExpectAck(packet.PUBACK, 8, packet.Success)
 }
 
-// A placeholder in `to` creates topics, as the route says, up to max_topics.
+// A placeholder in `to` creates topics, as the route says, up to max_topics, also over a restart.
 func TestTopicsOfPlaceholders(t *testing.T) {
-	r := start(t, parse(t, `routes: [{from: "mqtt:{kind}/#", to: "kafka:made.{kind}", max_topics: 2, partitions: 2}]`))
+	cfg := `{kafka: {embedded: {dir: ` + t.TempDir() + `}}, routes: [{from: "mqtt:{kind}/#", to: "kafka:made.{kind}", max_topics: 2, partitions: 2}]}`
+	r := start(t, parse(t, cfg))
 	d := r.device("d")
 	for i, topic := range []string{"a/1", "b/1", "c/1", "a/2"} {
 		d.Send(publish(topic, "x", 1, uint16(i+1)))
@@ -266,6 +267,15 @@ func TestTopicsOfPlaceholders(t *testing.T) {
 	if err := k.EnsureTopics(t.Context(), []kafka.TopicSpec{{Name: "made.a", Partitions: 2, Strict: true}, {Name: "made.b", Partitions: 2, Strict: true}}); err != nil {
 		t.Error(err)
 	}
+	d.Conn.Close()
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	d = start(t, parse(t, cfg)).device("d")
+	d.Send(publish("d/1", "x", 1, 1))
+	d.ExpectAck(packet.PUBACK, 1, packet.QuotaExceeded)
+	d.Send(publish("a/3", "x", 1, 2))
+	d.ExpectAck(packet.PUBACK, 2, packet.Success)
 }
 
 // P8: what is in flight at a stop is stored and acknowledged; what is not acknowledged is not lost silently, its sender has

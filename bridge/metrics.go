@@ -172,7 +172,7 @@ func perRoute(value func(r *route.RouteStats) uint64) read {
 // routeFamilies is what routes count.
 func routeFamilies() []family {
 	return []family{
-		counter("route_messages_total", "Messages that the route took, up to Kafka or down to devices. Records read back for slow devices count again.",
+		counter("route_messages_total", "Messages that the route took, up to Kafka or down to devices.",
 			perRoute(func(r *route.RouteStats) uint64 { return r.Messages }), "route", "direction"),
 		counter("route_bytes_total", "Payloads of those messages.",
 			perRoute(func(r *route.RouteStats) uint64 { return r.Bytes }), "route", "direction"),

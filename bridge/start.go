@@ -96,6 +96,9 @@ func (b *bridge) prepareKafka(ctx context.Context) error {
 			return err
 		}
 		err := b.client.EnsureTopics(ctx, needed(b.routes))
+		if names, e := b.client.Topics(ctx); e == nil {
+			b.routes.Learn(names) // what was created before counts for max_topics
+		}
 		switch {
 		case err == nil:
 			return nil

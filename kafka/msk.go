@@ -21,8 +21,11 @@ import (
 // AWSConfig is `kafka.sasl.aws`: the keys of an IAM user or role. What is left out is taken from the environment
 // (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION or AWS_DEFAULT_REGION) at each login.
 type AWSConfig struct {
-	AccessKey    string          `yaml:"access_key"`
-	SecretKey    linkspan.Secret `yaml:"secret_key"`
+	// AccessKey is the id of the access key. Default: AWS_ACCESS_KEY_ID, and then the next two come from there too.
+	AccessKey string `yaml:"access_key"`
+	// SecretKey is its secret. Default: AWS_SECRET_ACCESS_KEY.
+	SecretKey linkspan.Secret `yaml:"secret_key"`
+	// SessionToken is what temporary keys need beside the two. Default: AWS_SESSION_TOKEN.
 	SessionToken linkspan.Secret `yaml:"session_token"`
 	// Region of the cluster. Default: from the broker's name (*.REGION.amazonaws.com), or else from the environment.
 	Region string `yaml:"region"`

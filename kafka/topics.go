@@ -119,6 +119,17 @@ type found struct {
 	err        error // the cluster will not tell
 }
 
+// Topics returns the names of all topics that the cluster lets us see, but for its own.
+func (c *Client) Topics(ctx context.Context) (names []string, err error) {
+	topics, err := c.metadata(ctx, nil)
+	for _, t := range topics {
+		if t.Topic != nil && !t.IsInternal {
+			names = append(names, *t.Topic)
+		}
+	}
+	return names, err
+}
+
 // metadata asks for topics, for all when names is nil. Its error is one of the whole request: unlike kadm's, it leaves a topic that
 // we may not see to that topic.
 func (c *Client) metadata(ctx context.Context, names []string) ([]kmsg.MetadataResponseTopic, error) {
@@ -255,9 +266,15 @@ func (c *Client) topicConfigs(ctx context.Context, names []string) (configs map[
 	return configs, err
 }
 
-// maxBytes is the largest batch that a topic takes, 0 when that is not known.
+// maxBytes is the largest batch that a topic takes, 0 when that is not known. The embedded broker lists its own setting beside the
+// topic's default, Kafka instead of it.
 func maxBytes(configs map[string]string) int32 {
-	n, err := strconv.ParseInt(configs["max.message.bytes"], 10, 32)
+	const kafkasDefault = "1048588"
+	v := configs["max.message.bytes"]
+	if own := configs["message.max.bytes"]; own != "" && v == kafkasDefault {
+		v = own
+	}
+	n, err := strconv.ParseInt(v, 10, 32)
 	if err != nil || n < 0 {
 		return 0
 	}
