@@ -75,7 +75,9 @@ func newRegexpPattern(text string) (*pattern, error) {
 	}
 	p := &pattern{}
 	p.prefix, _ = bare.LiteralPrefix()
-	p.re = regexp.MustCompile("^(?:" + expr + ")$")
+	if p.re, err = regexp.Compile("^(?:" + expr + ")$"); err != nil { // such as \Q without \E
+		return nil, fmt.Errorf("the regular expression does not end: %w", err)
+	}
 	for i, name := range p.re.SubexpNames() {
 		if name == "" {
 			continue

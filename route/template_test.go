@@ -146,6 +146,7 @@ func TestPatternErrorsSayWhatToDo(t *testing.T) {
 		"/x":                     "between two slashes",
 		"//":                     "between two slashes",
 		"/(/":                    "does not compile",
+		`/\Qx/`:                  "does not end",
 		"/(?<topic>x)/":          "already means",
 		"..":                     "cannot be named",
 		strings.Repeat("a", 250): "250 bytes",
