@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -21,7 +20,8 @@ import (
 
 // EmbeddedConfig is `kafka.embedded`: the broker inside this process.
 type EmbeddedConfig struct {
-	// Dir holds its data. It is created if needed, and belongs to one process at a time. Default linkspan-data. Kafka: log.dirs.
+	// Dir holds its data. It is created if needed, and belongs to one process at a time. Default: linkspan
+	// in the directory of the user's data ($XDG_DATA_HOME, or ~/.local/share). Nobody else can read it. Kafka: log.dirs.
 	Dir string `yaml:"dir"`
 	// Listen is its address. Default 127.0.0.1:9092; port 0 takes any free one. Kafka: listeners.
 	Listen string `yaml:"listen"`
@@ -75,6 +75,7 @@ type Embedded struct {
 	addr    string
 	unlock  func()
 	free    func() (int64, error) // bytes free on the disk of Dir
+	wanted  chan string           // topics that clients want to be created
 	cancel  context.CancelFunc
 	ended   sync.WaitGroup
 	close   sync.Once
@@ -94,7 +95,7 @@ func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, free func() (int64, err
 	if cfg.validate(&p); len(p) > 0 {
 		return nil, p.err()
 	}
-	e := &Embedded{cfg: cfg, log: log, free: free}
+	e := &Embedded{cfg: cfg, log: log, free: free, wanted: make(chan string, 100)}
 	if err := e.takeDir(); err != nil {
 		return nil, fmt.Errorf("kafka.embedded.dir: %w", err)
 	}
@@ -118,6 +119,7 @@ func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, free func() (int64, err
 			"log.retention.ms":    strconv.FormatInt(cfg.Retention.Milliseconds(), 10),
 			"log.retention.bytes": strconv.FormatInt(cfg.RetentionBytes, 10),
 			"log.segment.bytes":   strconv.FormatInt(segment, 10),
+			"message.max.bytes":   strconv.FormatInt(int64(cfg.MaxMessageBytes), 10),
 			// One broker waits for nobody when a group's only member joins.
 			"group.min.session.timeout.ms": "1000",
 		}),
@@ -126,17 +128,25 @@ func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, free func() (int64, err
 		ln.Close()
 		return nil, fmt.Errorf("kafka.embedded.dir %s: %w; move it away to start afresh", cfg.Dir, err)
 	}
-	// What the disk may not hold is refused before it is tried. A write that fails half-way would be worse: the broker would already
-	// count the batch's sequence numbers as seen, and acknowledge a repeat without storing it (P1).
-	e.cluster.Fault(kfake.Fault{
-		Keys: []kmsg.Key{kmsg.Produce, kmsg.CreateTopics}, Err: kerr.KafkaStorageError, Count: -1,
-		When: func(req kmsg.Request) bool { return !e.room(payload(req)) },
-	})
-	e.cluster.ControlKey(int16(kmsg.CreateTopics), e.onCreateTopics)
-	e.cluster.ControlKey(int16(kmsg.Metadata), e.onMetadata)
+	// All that we add to the broker is a fault that looks at requests in the broker's own loop. Its control functions run beside the
+	// loop, which then takes a request more while it is being closed, and forgets about it.
+	//
+	// What the disk may not hold is refused before it is tried: after a write that fails half-way the broker has already counted the
+	// batch's sequence numbers as seen, and would acknowledge a repeat without storing it (P1).
+	e.cluster.Fault(
+		kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Produce, kmsg.CreateTopics}, Err: kerr.KafkaStorageError, Count: -1,
+			When: func(req kmsg.Request) bool { return !e.room(payload(req)) },
+		},
+		kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Metadata}, Observe: true, Count: -1,
+			When: func(req kmsg.Request) bool { e.notice(req.(*kmsg.MetadataRequest)); return false },
+		},
+	)
 	ctx, cancel := context.WithCancel(context.Background())
 	e.cancel = cancel
 	e.ended.Go(func() { e.retain(ctx) })
+	e.ended.Go(func() { e.createTopics(ctx) })
 	return e, nil
 }
 
@@ -151,7 +161,7 @@ func versions() *kversion.Versions {
 
 // takeDir locks the directory for this process and makes sure that it takes data.
 func (e *Embedded) takeDir() error {
-	if err := os.MkdirAll(e.cfg.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(e.cfg.Dir, 0o700); err != nil {
 		return err
 	}
 	unlock, err := lockFile(filepath.Join(e.cfg.Dir, "lock"))
@@ -257,43 +267,37 @@ func payload(kreq kmsg.Request) (n int) {
 	return n
 }
 
-// topicConfigs are what a new topic gets where its creator does not say. The broker tells clients only what a topic has of its own.
-func (e *Embedded) topicConfigs() map[string]string {
-	return map[string]string{"max.message.bytes": strconv.FormatInt(int64(e.cfg.MaxMessageBytes), 10)}
-}
-
-// onCreateTopics completes what is asked for.
-func (e *Embedded) onCreateTopics(kreq kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's order of results
-	e.cluster.KeepControl()
-	req := kreq.(*kmsg.CreateTopicsRequest)
-	for i := range req.Topics {
-		t := &req.Topics[i]
-		for k, v := range e.topicConfigs() {
-			if !slices.ContainsFunc(t.Configs, func(c kmsg.CreateTopicsRequestTopicConfig) bool { return c.Name == k }) {
-				t.Configs = append(t.Configs, kmsg.CreateTopicsRequestTopicConfig{Name: k, Value: &v})
+// notice passes on which topics a client asks for and lets be created.
+func (e *Embedded) notice(req *kmsg.MetadataRequest) {
+	if !req.AllowAutoTopicCreation {
+		return
+	}
+	for _, t := range req.Topics {
+		if t.Topic != nil {
+			select {
+			case e.wanted <- *t.Topic:
+			default: // the client asks again
 			}
 		}
 	}
-	return nil, nil, false
 }
 
-// onMetadata creates the topics that a client asks for and lets be created. The broker could do that by itself, but it would
-// not write them down before it is stopped in good order.
-func (e *Embedded) onMetadata(kreq kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's order of results
-	e.cluster.KeepControl()
-	req := kreq.(*kmsg.MetadataRequest)
-	if !req.AllowAutoTopicCreation {
-		return nil, nil, false
-	}
-	for _, t := range req.Topics {
-		if t.Topic == nil || *t.Topic == "" || e.cluster.TopicInfo(*t.Topic) != nil || !e.room(0) {
-			continue
+// createTopics creates the topics that clients ask for. The broker could do that by itself, but would not write them down
+// before it is closed in good order.
+func (e *Embedded) createTopics(ctx context.Context) {
+	for {
+		select {
+		case topic := <-e.wanted:
+			if !legalName(topic) || e.cluster.TopicInfo(topic) != nil || !e.room(0) {
+				continue
+			}
+			if err := e.cluster.CreateTopic(topic, 0, nil); err == nil {
+				e.log.Info("kafka topic created", "topic", topic, "by", "a client of the embedded broker")
+			}
+		case <-ctx.Done():
+			return
 		}
-		if err := e.cluster.CreateTopic(*t.Topic, 0, e.topicConfigs()); err == nil {
-			e.log.Info("kafka topic created", "topic", *t.Topic, "by", "a client of the embedded broker")
-		}
 	}
-	return nil, nil, false
 }
 
 // listener makes the broker tell its clients the advertised address.

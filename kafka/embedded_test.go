@@ -358,6 +358,23 @@ func TestEmbeddedRetention(t *testing.T) {
 	}
 }
 
+// A limit of the broker that is not Kafka's is found out by the producer, in both directions.
+func TestEmbeddedMaxMessageBytes(t *testing.T) {
+	for _, limit := range []int32{5000, 2 << 20} {
+		cfg := embeddedConfig(t.TempDir())
+		cfg.MaxMessageBytes = limit
+		client := testConfig(embedded(t, cfg).Addr())
+		client.Producer.MaxMessageBytes = 4 << 20
+		p := connect(t, client).Producer()
+		if err := send(t, p, message("up", "k", strings.Repeat("x", int(limit)-200))); err != nil {
+			t.Errorf("%d: %v", limit, err)
+		}
+		if err := send(t, p, message("up", "k", strings.Repeat("x", int(limit)))); !errors.Is(err, linkspan.ErrTooLarge) {
+			t.Errorf("%d: %v", limit, err)
+		}
+	}
+}
+
 func TestEmbeddedAdvertises(t *testing.T) {
 	cfg := embeddedConfig(t.TempDir())
 	cfg.Listen, cfg.Advertise = "0.0.0.0:0", "localhost"
