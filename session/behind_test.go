@@ -386,8 +386,8 @@ func TestSubscribeWhileBehindBounded(t *testing.T) {
 func TestStuckReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newLog(1)
-		r := newRegistry(t, func(c *Config) { c.Replay, c.MaxQueued = log, 10 })
 		const stuck, messages = 100, 2000
+		r := newRegistry(t, func(c *Config) { c.Replay, c.MaxQueued, c.MaxInFlight = log, 10, messages })
 		for i := range stuck {
 			d := connect(r, fmt.Sprint("stuck-", i), nil)
 			d.subscribe(Subscription{Filter: "x", QoS: 1})

@@ -33,8 +33,17 @@ type Config struct {
 	MaxQueued int `yaml:"max_queued"`
 	// MaxQueuedBytes is how many bytes may wait for one device, default 1 MiB. One message may be larger.
 	MaxQueuedBytes int `yaml:"max_queued_bytes"`
-	// MaxSubscriptions is how many filters one session may have, default 10,000. More are refused.
+	// MaxInFlight is how many QoS 1 and 2 messages may be on their way to one device, default 1,024, at most 65,535. A
+	// device that asks for fewer by its Receive Maximum gets fewer.
+	MaxInFlight int `yaml:"max_in_flight"`
+	// MaxSubscriptions is how many filters one session may have, default 1,000, and how many one SUBSCRIBE may ask for.
+	// More are refused. Each filter of a device that matches a message adds to the time that the message takes.
 	MaxSubscriptions int `yaml:"max_subscriptions"`
+	// MaxFilterBytes bounds the memory of one session's filters in bytes, default 1 MiB: about 80 for each level, and the
+	// text. Filters beyond are refused.
+	MaxFilterBytes int `yaml:"max_filter_bytes"`
+	// MaxLevels is how many levels a filter may have, default 128. Filters with more are refused.
+	MaxLevels int `yaml:"max_levels"`
 
 	// MaxRetained is how many topics may have a retained message, default 1,000,000. When it is reached, messages on
 	// further topics are delivered, not retained, and counted.
@@ -42,7 +51,7 @@ type Config struct {
 	// MaxRetainedBytes bounds the memory of retained messages in bytes, default 256 MiB. As MaxRetained when reached.
 	MaxRetainedBytes int `yaml:"max_retained_bytes"`
 
-	// SilentShutdown leaves out the wills of the sessions that Close ends. By default they are published: MQTT knows no
+	// SilentShutdown leaves out the wills of the sessions that a shutdown ends. By default they are published: MQTT knows no
 	// other end without a will than the device's own DISCONNECT [MQTT-3.1.2-8].
 	SilentShutdown bool `yaml:"silent_shutdown"`
 }
@@ -52,7 +61,10 @@ func DefaultConfig() Config {
 	return Config{
 		MaxQueued:        1000,
 		MaxQueuedBytes:   1 << 20,
-		MaxSubscriptions: 10_000,
+		MaxInFlight:      1024,
+		MaxSubscriptions: 1000,
+		MaxFilterBytes:   1 << 20,
+		MaxLevels:        128,
 		MaxRetained:      1_000_000,
 		MaxRetainedBytes: 256 << 20,
 	}
@@ -67,7 +79,10 @@ func (c *Config) Validate() error {
 	}{
 		{"max_queued", c.MaxQueued, 1},
 		{"max_queued_bytes", c.MaxQueuedBytes, 1},
+		{"max_in_flight", c.MaxInFlight, 1},
 		{"max_subscriptions", c.MaxSubscriptions, 1},
+		{"max_filter_bytes", c.MaxFilterBytes, 1},
+		{"max_levels", c.MaxLevels, 1},
 		{"max_retained", c.MaxRetained, 0},
 		{"max_retained_bytes", c.MaxRetainedBytes, 0},
 	} {
@@ -75,8 +90,13 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("%s: %d is less than %d", bound.key, bound.value, bound.least)
 		}
 	}
+	if c.MaxInFlight > maxInFlight {
+		return fmt.Errorf("max_in_flight: %d is more than %d", c.MaxInFlight, maxInFlight)
+	}
 	return nil
 }
+
+const maxInFlight = 65535 // there are no more packet identifiers
 
 // A Replayer reads records back from Kafka, already routed for the downlink.
 type Replayer interface {
@@ -91,8 +111,9 @@ type Replayer interface {
 var (
 	// ErrShared: the filter begins with $share/, and shared subscriptions are not available.
 	ErrShared = errors.New("shared subscriptions are not available")
-	// ErrFilter: wildcards in the wrong place, or an empty filter [MQTT-4.7.1-1, MQTT-4.7.3-1].
+	// ErrFilter: wildcards in the wrong place, an empty filter, or one with more levels than max_levels
+	// [MQTT-4.7.1-1, MQTT-4.7.3-1].
 	ErrFilter = errors.New("not a topic filter")
-	// ErrTooMany: the session has reached max_subscriptions.
-	ErrTooMany = errors.New("the session has reached max_subscriptions")
+	// ErrTooMany: the session or the packet has reached max_subscriptions, or the session max_filter_bytes.
+	ErrTooMany = errors.New("the session has reached max_subscriptions or max_filter_bytes")
 )

@@ -72,8 +72,8 @@ func (s *Session) deliver(f *flow, m *linkspan.Message, qos linkspan.QoS, retain
 	return outcome
 }
 
-// freeID returns the next packet identifier that is not in use [MQTT-2.2.1-3]. There is one, as the window has room and is
-// no larger than their number.
+// freeID returns the next packet identifier that is not in use [MQTT-2.2.1-3]. There is one within the window's size, as
+// the window has room.
 func (s *Session) freeID(f *flow) uint16 {
 	id := s.lastID
 	for {
@@ -177,11 +177,11 @@ func (s *Session) take(m *shared, t *target, ids []uint32, share int) bool {
 	if q.len() == 0 && s.deliver(f, m.Message, t.qos, t.retain, ids) != Full {
 		return true
 	}
-	cfg, bytes := &s.registry.cfg, size(m.Message)
-	if q.messages > 0 && (q.messages >= cfg.MaxQueued/share || q.bytes+bytes > cfg.MaxQueuedBytes/share) {
+	cfg := &s.registry.cfg
+	if q.messages > 0 && (q.messages >= cfg.MaxQueued/share || q.bytes+entryBytes(m.Message, ids) > cfg.MaxQueuedBytes/share) {
 		return false
 	}
-	q.push(entry{m: m.keep(), ids: append([]uint32(nil), ids...), qos: t.qos, retain: t.retain}, bytes)
+	q.push(entry{m: m.keep(), ids: append([]uint32(nil), ids...), qos: t.qos, retain: t.retain})
 	return true
 }
 
@@ -191,22 +191,21 @@ func (s *Session) pump() {
 	if f == nil {
 		return
 	}
-	before := f.queue.messages
+	before, steps := f.queue.messages, walkSteps
 	for f.queue.len() > 0 {
 		e := f.queue.head()
 		if e.walk != nil {
-			outcome := s.advance(f, e.walk)
-			if outcome == walkFull {
-				break
-			}
-			if outcome == walkDone {
-				f.queue.pop(0)
+			if steps <= 0 {
+				s.mu.Unlock() // walks may be long: Send may want to queue something
+				s.mu.Lock()
+				if s.flow != f {
+					return
+				}
+				steps = walkSteps
 				continue
 			}
-			s.mu.Unlock() // a walk may be long: Send may want to queue something
-			s.mu.Lock()
-			if s.flow != f {
-				return
+			if !s.advance(f, e.walk, &steps) {
+				break
 			}
 			continue
 		}
@@ -215,7 +214,7 @@ func (s *Session) pump() {
 		} else if s.deliver(f, e.m, e.qos, e.retain, e.ids) == Full {
 			break
 		}
-		f.queue.pop(size(e.m))
+		f.queue.pop()
 	}
 	if f.queue.messages < before {
 		s.signal()

@@ -1,6 +1,10 @@
 package session
 
-import "github.com/linkspan/linkspan"
+import (
+	"slices"
+
+	"github.com/linkspan/linkspan"
+)
 
 // A queue holds what waits for a device, oldest first.
 type queue struct {
@@ -8,6 +12,7 @@ type queue struct {
 	first    int // index of the oldest
 	messages int
 	bytes    int
+	dead     int // walks that were stopped
 }
 
 // An entry is one message, or one walk over the retained messages.
@@ -23,7 +28,8 @@ func (q *queue) len() int { return len(q.entries) - q.first }
 
 func (q *queue) head() *entry { return &q.entries[q.first] }
 
-func (q *queue) push(e entry, bytes int) {
+// push adds e as the newest.
+func (q *queue) push(e entry) {
 	if q.first > 0 && len(q.entries) == cap(q.entries) && q.first >= len(q.entries)/2 {
 		n := copy(q.entries, q.entries[q.first:])
 		clear(q.entries[n:])
@@ -32,19 +38,29 @@ func (q *queue) push(e entry, bytes int) {
 	q.entries = append(q.entries, e)
 	if e.m != nil {
 		q.messages++
-		q.bytes += bytes
+		q.bytes += entryBytes(e.m, e.ids)
 	}
 }
 
-// pop takes the oldest out. An empty queue keeps only little memory.
-func (q *queue) pop(bytes int) {
-	e := q.head()
-	if e.m != nil {
+// pop takes the oldest out.
+func (q *queue) pop() {
+	switch e := q.head(); {
+	case e.m != nil:
 		q.messages--
-		q.bytes -= bytes
+		q.bytes -= entryBytes(e.m, e.ids)
+	case e.walk.sub == nil:
+		q.dead--
+	default:
+		e.walk.sub.walk = nil
 	}
-	*e = entry{}
-	if q.first++; q.first < len(q.entries) {
+	*q.head() = entry{}
+	q.first++
+	q.tidy()
+}
+
+// tidy sees to it that an empty queue keeps only little memory.
+func (q *queue) tidy() {
+	if q.first < len(q.entries) {
 		return
 	}
 	q.entries, q.first = q.entries[:0], 0
@@ -53,12 +69,20 @@ func (q *queue) pop(bytes int) {
 	}
 }
 
-// walkOf returns the walk of sub that waits, nil if there is none.
-func (q *queue) walkOf(sub *subscription) *walk {
-	for i := q.first; i < len(q.entries); i++ {
-		if w := q.entries[i].walk; w != nil && w.sub == sub {
-			return w
-		}
+// stop ends the walk of sub, if there is one. Its entry stays for now, but no more such entries than others.
+func (q *queue) stop(sub *subscription) {
+	if sub.walk == nil {
+		return
 	}
-	return nil
+	*sub.walk = walk{}
+	sub.walk = nil
+	if q.dead++; q.dead <= q.len()/2 {
+		return
+	}
+	q.entries = slices.DeleteFunc(q.entries[q.first:], func(e entry) bool { return e.walk != nil && e.walk.sub == nil })
+	q.first, q.dead = 0, 0
+	q.tidy()
 }
+
+// entryBytes is about how much memory a message takes in the queue. Its identifiers are this entry's only.
+func entryBytes(m *linkspan.Message, ids []uint32) int { return size(m) + 64 + 4*len(ids) }

@@ -68,7 +68,8 @@ func (r *Registry) Stats() *Stats { return &r.stats }
 type ConnectRequest struct {
 	ClientID string
 	Endpoint string // its name, for the log
-	// ReceiveMaximum is how many QoS 1 and 2 messages the device takes at a time; 0 means 65,535 [MQTT-3.1.2.11.3].
+	// ReceiveMaximum is how many QoS 1 and 2 messages the device takes at a time; 0 means 65,535 [MQTT-3.1.2.11.3]. It
+	// gets no more than MaxInFlight.
 	ReceiveMaximum uint16
 	// Will is nil if there is none. It is the session's from now on, and borrows nothing.
 	Will *linkspan.Message
@@ -84,9 +85,9 @@ type ConnectRequest struct {
 // Sessions end with their connection, so that every start is a clean one, and a will is due as soon as its session ends
 // whatever its delay [MQTT-3.1.3-9].
 func (r *Registry) Connect(req ConnectRequest) *Session {
-	s := &Session{registry: r, conn: req.Conn, client: req.ClientID, endpoint: req.Endpoint, window: req.ReceiveMaximum}
-	if s.window == 0 {
-		s.window = 65535
+	s := &Session{registry: r, conn: req.Conn, client: req.ClientID, endpoint: req.Endpoint, window: uint16(r.cfg.MaxInFlight)}
+	if req.ReceiveMaximum > 0 {
+		s.window = min(s.window, req.ReceiveMaximum)
 	}
 	if req.Will != nil {
 		s.will = &will{m: req.Will, expiry: req.WillExpiry}

@@ -74,9 +74,9 @@ func (r *retained) set(m *shared, round uint64, now time.Time) (refused bool) {
 }
 
 // next goes on behind the topic after, in level order, to the next message that filter matches and that was set up to
-// and including round. It returns the topic that it came to, and the message unless it has only searched for long. more
+// and including round. It returns the topic that it came to, and the message unless it has used up its steps before. more
 // is false at the end. after is "" at the beginning.
-func (r *retained) next(filter, after string, round uint64) (m *linkspan.Message, topic string, more bool) {
+func (r *retained) next(filter, after string, round uint64, steps *int) (m *linkspan.Message, topic string, more bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var hop []byte
@@ -84,7 +84,8 @@ func (r *retained) next(filter, after string, round uint64) (m *linkspan.Message
 	if found {
 		i++
 	}
-	for range maxHops {
+	for topic = after; *steps > 0; {
+		*steps--
 		if c < len(r.chunks) && i == len(r.chunks[c]) {
 			c, i = c+1, 0
 		}
@@ -108,8 +109,6 @@ func (r *retained) next(filter, after string, round uint64) (m *linkspan.Message
 	}
 	return nil, topic, true
 }
-
-const maxHops = 256 // of one next, which holds up those who retain
 
 // leap reports whether filter matches topic. If not, it reports whether a later topic in level order can match, and
 // appends to hop where to look for it: everything before that cannot.

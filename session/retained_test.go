@@ -23,7 +23,8 @@ func retain(r *retained, topic, payload string, round uint64, expires, now time.
 func walkAll(r *retained, filter string, round uint64) (topics []string) {
 	after := ""
 	for {
-		m, topic, more := r.next(filter, after, round)
+		steps := walkSteps
+		m, topic, more := r.next(filter, after, round, &steps)
 		if !more {
 			return topics
 		}
@@ -140,23 +141,27 @@ func TestRetainedBounds(t *testing.T) {
 func TestRetainedLongSearch(t *testing.T) {
 	var stats Stats
 	r := retained{maxCount: 1 << 20, maxBytes: 1 << 30, stats: &stats}
-	for i := range 3 * maxHops {
+	for i := range 3 * walkSteps {
 		retain(&r, fmt.Sprintf("%06d/a", i), "x", 1, time.Time{}, time.Time{})
 	}
-	steps, after := 0, ""
+	rests, after := 0, ""
 	for {
-		m, topic, more := r.next("+/b", after, 1)
+		steps := walkSteps
+		m, topic, more := r.next("+/b", after, 1, &steps)
 		if m != nil {
 			t.Fatalf("%q matches +/b", m.Topic)
 		}
 		if !more {
 			break
 		}
+		if steps != 0 {
+			t.Fatalf("%d of %d steps left", steps, walkSteps)
+		}
 		after = topic
-		steps++
+		rests++
 	}
-	if steps < 2 {
-		t.Fatalf("%d steps", steps)
+	if rests < 2 {
+		t.Fatalf("%d rests", rests)
 	}
 }
 
@@ -173,7 +178,8 @@ func BenchmarkRetained(b *testing.B) {
 			b.ReportAllocs()
 			after := ""
 			for b.Loop() {
-				_, topic, more := r.next(filter, after, 1)
+				steps := walkSteps
+				_, topic, more := r.next(filter, after, 1, &steps)
 				if after = topic; !more {
 					after = ""
 				}

@@ -28,6 +28,8 @@ type Session struct {
 	behind  *behind
 	subs    []*subscription
 
+	filterBytes int // of all subs
+
 	// Of the registry's dispatcher.
 
 	round  uint64 // number of the last message that matched
@@ -63,42 +65,51 @@ func (s *Session) Subscribe(subs []Subscription, ack func(granted []SubscribeRes
 	}
 	granted := make([]SubscribeResult, len(subs))
 	var walks []walk
-	r := s.registry
-	r.tree.mu.Lock()
 	var since map[place]int64
+	r := s.registry
 	for i := range subs {
-		sub, fresh, err := s.subscribe(&subs[i])
-		if granted[i].Err = err; err != nil {
+		if i >= r.cfg.MaxSubscriptions {
+			granted[i].Err = ErrTooMany
 			continue
 		}
-		granted[i].QoS = sub.qos
+		r.tree.mu.Lock() // for each filter anew: the live path needs it for every message
+		sub, fresh, err := s.subscribe(&subs[i])
 		if fresh && s.behind != nil {
 			if since == nil {
 				since = s.behind.positions(r.live)
 			}
 			s.behind.since[sub] = since
 		}
+		round := r.round
+		r.tree.mu.Unlock()
+		if granted[i].Err = err; err != nil {
+			continue
+		}
+		granted[i].QoS = sub.qos
 		if subs[i].RetainHandling == 0 || subs[i].RetainHandling == 1 && fresh {
-			walks = append(walks, walk{sub: sub, filter: subs[i].Filter, round: r.round})
+			walks = append(walks, walk{sub: sub, filter: subs[i].Filter, round: round})
 		}
 	}
-	r.tree.mu.Unlock()
 	ack(granted)
 	s.walkRetained(walks)
 }
 
-// subscribe adds or replaces one filter.
+// subscribe adds or replaces one filter, with the tree locked.
 func (s *Session) subscribe(want *Subscription) (sub *subscription, fresh bool, err error) {
 	r := s.registry
+	bytes := filterBytes(want.Filter)
+	full := len(s.subs) >= r.cfg.MaxSubscriptions || s.filterBytes+bytes > r.cfg.MaxFilterBytes
 	switch {
 	case strings.HasPrefix(want.Filter, "$share/"):
 		return nil, false, ErrShared
-	case !validFilter(want.Filter):
+	case !validFilter(want.Filter) || levels(want.Filter) > r.cfg.MaxLevels:
 		return nil, false, ErrFilter
-	case len(s.subs) >= r.cfg.MaxSubscriptions && r.tree.lookup(s, want.Filter) == nil:
+	case full && r.tree.lookup(s, want.Filter) == nil:
 		return nil, false, ErrTooMany
 	}
 	if sub, fresh = r.tree.add(s, want.Filter); fresh {
+		sub.bytes = int32(bytes)
+		s.filterBytes += bytes
 		r.stats.Subscriptions.Add(1)
 	}
 	sub.qos, sub.id, sub.noLocal, sub.asPublished = min(want.QoS, 2), want.ID, want.NoLocal, want.RetainAsPublished
@@ -116,21 +127,36 @@ func (s *Session) Unsubscribe(filters []string, ack func(existed []bool)) {
 	}
 	existed := make([]bool, len(filters))
 	t := &s.registry.tree
-	t.mu.Lock()
 	for i, filter := range filters {
-		if sub := t.lookup(s, filter); sub != nil {
-			existed[i] = true
+		if i%walkSteps == walkSteps-1 { // Send may want to queue something
+			s.mu.Unlock()
+			s.mu.Lock()
+			if s.closed {
+				return
+			}
+		}
+		t.mu.RLock()
+		sub := t.lookup(s, filter)
+		t.mu.RUnlock()
+		if existed[i] = sub != nil; sub != nil {
 			s.drop(sub)
 		}
 	}
-	t.mu.Unlock()
+	s.rest()
 	ack(existed)
 }
 
-// drop removes one subscription, with the tree locked.
+// drop removes one subscription.
 func (s *Session) drop(sub *subscription) {
-	s.registry.tree.remove(sub)
-	s.registry.stats.Subscriptions.Add(-1)
+	r := s.registry
+	r.tree.mu.Lock()
+	r.tree.remove(sub)
+	r.tree.mu.Unlock()
+	r.stats.Subscriptions.Add(-1)
+	s.filterBytes -= int(sub.bytes)
+	if s.flow != nil {
+		s.flow.queue.stop(sub)
+	}
 	if s.behind != nil {
 		delete(s.behind.since, sub)
 	}
@@ -157,12 +183,10 @@ func (s *Session) end(why Reason, will bool) bool {
 func (s *Session) endLocked(why Reason, publish bool) (left *will) {
 	s.closed = true
 	r := s.registry
-	r.tree.mu.Lock()
+	s.flow = nil
 	for len(s.subs) > 0 {
 		s.drop(s.subs[len(s.subs)-1])
 	}
-	r.tree.mu.Unlock()
-	s.flow = nil
 	if s.behind != nil {
 		s.goLive()
 	}

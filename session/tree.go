@@ -35,7 +35,9 @@ type subscription struct {
 	session    *Session
 	node       *node         // nil once removed
 	next, prev *subscription // of the same node
+	walk       *walk         // in the session's queue, nil: none; guarded by the session only
 	at         int32         // index in session.subs
+	bytes      int32         // that it counts in session.filterBytes
 
 	id          uint32 // 0: none
 	qos         linkspan.QoS
@@ -65,6 +67,12 @@ func validFilter(filter string) bool {
 	}
 	return true
 }
+
+// filterBytes is about how much memory a filter takes that shares no level with another.
+func filterBytes(filter string) int { return 72 + len(filter) + 80*levels(filter) }
+
+// levels returns how many levels a filter has.
+func levels(filter string) int { return 1 + strings.Count(filter, "/") }
 
 // levelEnd returns where the level of s that begins at pos ends.
 func levelEnd(s string, pos int) int {

@@ -11,57 +11,56 @@ type walk struct {
 	round  uint64 // of the registry at the time of the subscription: what was set later comes live
 }
 
-// walkSteps is how much of a walk is done at a time.
-const walkSteps = 64
+// walkSteps is how much of walks is done at a time: messages looked at.
+const walkSteps = 256
 
-// What is left of a walk.
-type progress byte
-
-const (
-	walkDone progress = iota
-	walkFull          // no room for the next message
-	walkMore
-)
-
-// walkRetained queues walks, whose filters are borrowed, and delivers as far as there is room.
+// walkRetained queues walks, whose filters are borrowed, and delivers as far as there is room. Most find nothing and
+// need not wait; those of a long SUBSCRIBE find that out later, since everybody else waits now.
 func (s *Session) walkRetained(walks []walk) {
-	for _, w := range walks {
-		if _, _, more := s.registry.retained.next(w.filter, "", w.round); !more {
-			continue
+	steps := walkSteps
+	for i := range walks {
+		w := &walks[i]
+		if s.flow != nil {
+			s.flow.queue.stop(w.sub) // asked for again: from the beginning, in its new place
 		}
-		w.filter = strings.Clone(w.filter)
-		q := &s.open().queue
-		if same := q.walkOf(w.sub); same != nil {
-			*same = w // asked for again: from the beginning, and no second entry
-			continue
+		if steps > 0 {
+			if _, _, more := s.registry.retained.next(w.filter, "", w.round, &steps); !more {
+				continue
+			}
 		}
-		q.push(entry{walk: &w}, 0)
+		queued := &walk{sub: w.sub, filter: strings.Clone(w.filter), round: w.round}
+		w.sub.walk = queued
+		s.open().queue.push(entry{walk: queued})
 	}
 	s.pump()
 }
 
-// advance delivers some of w.
-func (s *Session) advance(f *flow, w *walk) progress {
+// advance delivers some of w, the oldest of the queue, and takes it out at its end. It returns false if there is no
+// room for the next message.
+func (s *Session) advance(f *flow, w *walk, steps *int) bool {
+	if w.sub == nil { // stopped
+		*steps--
+		f.queue.pop()
+		return true
+	}
 	var id [1]uint32
 	ids := id[:0]
 	if w.sub.id != 0 {
 		ids = append(ids, w.sub.id)
 	}
-	for range walkSteps {
-		if w.sub.node == nil { // unsubscribed
-			return walkDone
-		}
-		m, topic, more := s.registry.retained.next(w.filter, w.after, w.round)
+	for *steps > 0 {
+		m, topic, more := s.registry.retained.next(w.filter, w.after, w.round, steps)
 		switch {
 		case !more:
-			return walkDone
+			f.queue.pop()
+			return true
 		case m == nil || !w.sub.takes(m):
 		case expired(m):
 			s.registry.stats.DroppedExpired.Add(1)
 		case s.deliver(f, m, min(m.QoS, w.sub.qos), true, ids) == Full: // [MQTT-3.3.1-8]
-			return walkFull
+			return false
 		}
 		w.after = topic
 	}
-	return walkMore
+	return true
 }

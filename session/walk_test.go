@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -125,5 +126,73 @@ func TestRetainedUnsubscribed(t *testing.T) {
 	d.ack(t, 0)
 	if n := len(d.take()); n != 1 || d.session.flow != nil {
 		t.Errorf("%d delivered, flow %v", n, d.session.flow)
+	}
+}
+
+// Walks that wait are no more than the subscriptions, however often a device subscribes and unsubscribes (P6).
+func TestWalksBounded(t *testing.T) {
+	r := newRegistry(t, nil)
+	for i := range 10 {
+		sendRetained(t, r, fmt.Sprint(i), "p", 1)
+	}
+	d := connect(r, "a", func(c *ConnectRequest) { c.ReceiveMaximum = 1 })
+	d.subscribe(Subscription{Filter: "live", QoS: 1})
+	for range 2 { // one in flight, one at the head of the queue
+		send(t, r, message("live", "p", 1))
+	}
+	for i := range 1000 {
+		d.subscribe(Subscription{Filter: "#", QoS: 1}, Subscription{Filter: fmt.Sprint(i % 10), QoS: 1})
+		d.session.Unsubscribe([]string{"#", fmt.Sprint(i % 10)}, func([]bool) {})
+		if n := d.session.flow.queue.len(); n > 4 {
+			t.Fatalf("%d entries in the queue", n)
+		}
+	}
+	d.subscribe(Subscription{Filter: "#", QoS: 1})
+	for d.inFlight() > 0 {
+		d.ack(t, 0)
+	}
+	if n := len(d.take()); n != 2+10 || d.session.flow != nil {
+		t.Errorf("%d delivered, flow %v", n, d.session.flow)
+	}
+}
+
+// Asked for again while they wait, retained messages come after what came live before: in the state of now, and no
+// topic goes back to an older value (P3).
+func TestRetainedAskedAgain(t *testing.T) {
+	r := newRegistry(t, nil)
+	sendRetained(t, r, "x", "1", 1)
+	d := connect(r, "a", func(c *ConnectRequest) { c.ReceiveMaximum = 1 })
+	d.subscribe(Subscription{Filter: "#", QoS: 1})
+	sendRetained(t, r, "x", "2", 1)
+	sendRetained(t, r, "x", "3", 1)
+	d.subscribe(Subscription{Filter: "#", QoS: 1})
+	d.subscribe(Subscription{Filter: "#", QoS: 1})
+	for d.inFlight() > 0 {
+		d.ack(t, 0)
+	}
+	var payloads []string
+	for _, m := range d.take() {
+		payloads = append(payloads, m.payload)
+	}
+	if want := []string{"1", "2", "3", "3"}; !slices.Equal(payloads, want) {
+		t.Errorf("got %q, want %q", payloads, want)
+	}
+}
+
+// The retained messages for a long SUBSCRIBE come all, though they are looked for a few at a time.
+func TestRetainedManyFilters(t *testing.T) {
+	r := newRegistry(t, nil)
+	const topics = 3 * walkSteps
+	var subs []Subscription
+	for i := range topics {
+		if i%3 == 0 {
+			sendRetained(t, r, fmt.Sprint(i), "p", 1)
+		}
+		subs = append(subs, Subscription{Filter: fmt.Sprint(i), QoS: 1})
+	}
+	d := connect(r, "a", nil)
+	d.subscribe(subs...)
+	if n := len(d.take()); n != topics/3 {
+		t.Errorf("%d delivered, want %d", n, topics/3)
 	}
 }
