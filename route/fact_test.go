@@ -209,7 +209,14 @@ func TestExpiry(t *testing.T) {
 	if !late.Expires.Equal(time.Unix(1060, 0)) {
 		t.Errorf("without mqtt.received the record's timestamp counts, got %v", late.Expires)
 	}
-	if got := table.Stats().Routes[2].Expired; got != 1 {
-		t.Errorf("%d expired, want 1", got)
+	late.Record.Headers = append(late.Record.Headers, linkspan.Header{Key: "mqtt.retain", Value: []byte("1")})
+	if ok, err := table.Down(late); !ok || err != nil || !late.Retain || late.Topic != "a" {
+		t.Errorf("an expired record that is to be retained takes the place of what is retained [MQTT-3.3.1-5]: %v %v", ok, err)
+	}
+	if table.DownAgain(late) {
+		t.Error("no device gets it")
+	}
+	if got := table.Stats().Routes[2]; got.Expired != 2 || got.Messages != 0 {
+		t.Errorf("%d expired, want 2, and %d went through", got.Expired, got.Messages)
 	}
 }

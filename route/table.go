@@ -108,8 +108,8 @@ func (u uplink) Send(ctx context.Context, m *linkspan.Message, done func(error))
 }
 
 // Downlink returns a sink that gives Kafka's records the face that devices see and hands them to to. A record that no
-// route takes, or that has expired, is done; one that has no legal MQTT topic is refused. All are counted. It has room
-// while to has.
+// route takes, or that has expired, is done; one that has no legal MQTT topic is refused. All are counted. Those expired
+// that are to be retained go on, see [Table.Down]. It has room while to has.
 func (t *Table) Downlink(to linkspan.Sink) linkspan.Bounded { return downlink{t, to} }
 
 type downlink struct {
@@ -263,7 +263,8 @@ func (r *route) limitExpiry(m *linkspan.Message) {
 }
 
 // Down fills in from m.Record everything that devices see of a record. It returns false for a record that no route
-// takes or that has expired. Its errors are permanent. All are counted.
+// takes, and for one that has expired unless it is to be retained: then it takes the place of the one retained before,
+// which is older still [MQTT-3.3.1-5]. Its errors are permanent. All are counted.
 func (t *Table) Down(m *linkspan.Message) (bool, error) {
 	p := t.downPlan(m.Record.Topic)
 	if p.route == nil {
@@ -274,14 +275,14 @@ func (t *Table) Down(m *linkspan.Message) (bool, error) {
 	p.route.counts.leftOut.Add(leftOut)
 	if err == nil && expired(m) {
 		p.route.counts.expired.Add(1)
-		return false, nil
+		return m.Retain, nil
 	}
 	p.route.counts.add(m, err)
 	return err == nil, err
 }
 
 // DownAgain does what Down does for a record that is read a second time, and counts nothing. It returns false for one
-// that does not go on.
+// that no device gets.
 func (t *Table) DownAgain(m *linkspan.Message) bool {
 	p := t.downPlan(m.Record.Topic)
 	if p.route == nil {

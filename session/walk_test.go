@@ -43,9 +43,12 @@ func TestRetainedOnSubscribe(t *testing.T) {
 func TestRetainedExpiredOnArrival(t *testing.T) {
 	r := newRegistry(t, nil)
 	sendRetained(t, r, "x", "old", 1)
+	live := connect(r, "live", nil)
+	live.subscribe(Subscription{Filter: "x", QoS: 1, RetainHandling: 2})
 	late := message("x", "late", 1)
 	late.Retain, late.Expires = true, time.Now().Add(-time.Second)
 	send(t, r, late)
+	expect(t, live)
 	d := connect(r, "a", nil)
 	d.subscribe(Subscription{Filter: "x", QoS: 1})
 	expect(t, d)
