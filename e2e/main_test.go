@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,9 @@ var world struct {
 	issuer *harness.Issuer
 	kafka  *harness.Kafka // one broker with all listeners; nobody breaks it
 }
+
+// topics numbers the Kafka topics, so that a test can run more than once.
+var topics atomic.Int64
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -159,9 +163,10 @@ func gatewayConfig(brokers []string, port int, routes string) string {
 		strings.Join(brokers, ", "), harness.Loopback(port), routes)
 }
 
-// topic returns a Kafka topic of this test's own that has partitions partitions.
+// topic returns a Kafka topic of this test's own whose name begins with name.
 func topic(t *testing.T, kafka *harness.Kafka, name string, partitions int32) string {
 	t.Helper()
+	name = fmt.Sprintf("%s-%d", name, topics.Add(1))
 	must(t, harness.CreateTopic(deadline(t), kafka.Addrs(), name, partitions, nil))
 	return name
 }

@@ -63,7 +63,7 @@ part() {
   ln -sfn "$dir" "$cache/$name"
 }
 
-jars() { mvn -B -ntp -q -f "$1" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$2"; }
+jars() { mvn -B -ntp -q -Dstyle.color=never -f "$1" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$2"; }
 node_modules() { npm install --prefix "$3" --no-audit --no-fund --loglevel=error "$1@$2" >/dev/null; }
 
 # Moving a virtual environment breaks its scripts, not its bin/python, and that alone is used.
