@@ -15,8 +15,9 @@ import (
 	"github.com/linkspan/linkspan/e2e/harness"
 )
 
-// patience is how long a test waits for anything: far longer than it takes, on a busy machine too.
-const patience = 2 * time.Minute
+// patience is how long a test waits for anything: far longer than it takes, with ten times as much to do as the machine
+// has processors, too.
+const patience = 4 * time.Minute
 
 // world is what all tests share.
 var world struct {
