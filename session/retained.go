@@ -24,13 +24,45 @@ type retained struct {
 	expiring expiring
 }
 
-// kept is one topic's retained message.
+// kept is one topic's retained message. A route may send to one endpoint only, and another with the same topic to all:
+// each is kept in its own right, and a device gets the one for its endpoint, which is the newer. One without payload
+// says that nothing is retained for its endpoint, though there is for all.
 type kept struct {
 	topic string
 	m     *linkspan.Message
 	size  int
 	round uint64 // the registry's round in which it was set
 	slot  int    // index in expiring, -1 if the message does not expire
+	next  *kept  // of the same topic, for another endpoint
+}
+
+// of returns the message of k's topic that is for exactly that target, nil if there is none.
+func (k *kept) of(target string) *kept {
+	for k != nil && k.m.Target != target {
+		k = k.next
+	}
+	return k
+}
+
+// seenBy returns what a device of that endpoint gets of k's topic, nil for nothing.
+func (k *kept) seenBy(endpoint string) *kept {
+	all := k.of("")
+	if k.next == nil && all != nil {
+		return all
+	}
+	own := k.of(endpoint)
+	switch {
+	case own == nil:
+		return all
+	case len(own.m.Payload) == 0:
+		return nil
+	}
+	return own
+}
+
+// nothing returns a message that says that no message of this topic is retained for m's target.
+func nothing(m *linkspan.Message) *shared {
+	return &shared{Message: &linkspan.Message{Topic: m.Topic, Target: m.Target}}
 }
 
 const chunkSize = 512 // a search in a chunk and an insertion into it cost about the same
@@ -41,50 +73,94 @@ func (r *retained) set(m *shared, round uint64, now time.Time) (refused bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for len(r.expiring) > 0 && r.expiring[0].m.Expired(now) {
-		r.remove(r.expiring[0])
+		r.clear(r.expiring[0])
 	}
-	c, i, found := seek(r, m.Topic)
-	var old *kept
+	first := r.find(m.Topic)
+	for k := first; k != nil && m.Target == ""; k = k.next { // those for one endpoint are older
+		if k.m.Target != "" {
+			r.remove(k)
+		}
+	}
+	return r.put(m, first.of(m.Target), round, now)
+}
+
+// put sets m in the place of old, the message for the same target, nil if there is none.
+func (r *retained) put(m *shared, old *kept, round uint64, now time.Time) (refused bool) {
+	if len(m.Payload) == 0 || m.Expired(now) {
+		if old != nil {
+			r.clear(old)
+			return false
+		}
+		if m.Target == "" || r.find(m.Topic).of("") == nil {
+			return false
+		}
+		m = nothing(m.Message)
+	}
 	count, bytes, size := r.count+1, r.bytes, size(m.Message)
-	if found {
-		old = r.chunks[c][i]
+	if old != nil {
 		count, bytes = r.count, r.bytes-old.size
 	}
-	clears := len(m.Payload) == 0 || m.Expired(now)
-	refused = !clears && (count > r.maxCount || bytes+size > r.maxBytes)
-	switch {
-	case clears || refused:
+	if count > r.maxCount || bytes+size > r.maxBytes {
 		if old != nil {
 			r.remove(old)
 		}
-	case old != nil:
-		r.unexpire(old)
-		old.m, old.size, old.round = m.keep(), size, round
-		old.topic = old.m.Topic
-		r.expire(old)
-		r.account(count, bytes+size)
-	default:
-		k := &kept{m: m.keep(), size: size, round: round}
-		k.topic = k.m.Topic
-		r.insert(c, i, k)
-		r.expire(k)
-		r.account(count, bytes+size)
+		if all := r.find(m.Topic).of(""); all != nil { // no longer true, at least not for all
+			r.remove(all)
+		}
+		return true
 	}
-	return refused
+	if old == nil {
+		old = &kept{slot: -1}
+		old.fill(m, size, round)
+		r.insert(old)
+	} else {
+		r.unexpire(old)
+		old.fill(m, size, round)
+	}
+	r.expire(old)
+	r.account(count, bytes+size)
+	return false
 }
 
-// next goes on behind the topic after, in level order, to the next message that filter matches and that was set up to
-// and including round. It returns the topic that it came to, and the message unless it has used up its steps before. more
-// is false at the end. after is "" at the beginning.
-func (r *retained) next(filter, after string, round uint64, steps *int) (m *linkspan.Message, topic string, more bool) {
+// fill gives k another message.
+func (k *kept) fill(m *shared, size int, round uint64) {
+	k.m, k.size, k.round = m.keep(), size, round
+	k.topic = k.m.Topic
+}
+
+// clear makes k's message one that was: it is removed, or marks that the older one for all is not for its endpoint.
+func (r *retained) clear(k *kept) {
+	if k.m.Target == "" || r.find(k.topic).of("") == nil {
+		r.remove(k)
+		return
+	}
+	r.unexpire(k)
+	before := k.size
+	m := nothing(k.m)
+	k.fill(m, size(m.Message), k.round)
+	r.account(r.count, r.bytes-before+k.size)
+}
+
+// find returns the first message of a topic, nil if there is none.
+func (r *retained) find(topic string) *kept {
+	if c, i, found := seek(r, topic); found {
+		return r.chunks[c][i]
+	}
+	return nil
+}
+
+// next goes on from where w is, in level order, to the next message for its endpoint that its filter matches and that was
+// set up to and including its round. It returns the topic that it came to, and the message unless it has used up its
+// steps before. more is false at the end.
+func (r *retained) next(w *walk, steps *int) (m *linkspan.Message, topic string, more bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var hop []byte
-	c, i, found := seek(r, after)
+	c, i, found := seek(r, w.after)
 	if found {
 		i++
 	}
-	for topic = after; *steps > 0; {
+	for topic = w.after; *steps > 0; {
 		*steps--
 		if c < len(r.chunks) && i == len(r.chunks[c]) {
 			c, i = c+1, 0
@@ -95,11 +171,12 @@ func (r *retained) next(filter, after string, round uint64, steps *int) (m *link
 		k := r.chunks[c][i]
 		topic = k.topic
 		var matches bool
-		matches, more, hop = leap(filter, topic, hop[:0])
+		matches, more, hop = leap(w.filter, topic, hop[:0])
 		switch {
-		case matches && k.round <= round:
-			return k.m, topic, true
 		case matches:
+			if k = k.seenBy(w.endpoint); k != nil && k.round <= w.round {
+				return k.m, topic, true
+			}
 			i++
 		case !more:
 			return nil, "", false
@@ -186,8 +263,14 @@ func compareLevels[T string | []byte](a string, b T) int {
 }
 
 // insert puts k at its place.
-func (r *retained) insert(c, i int, k *kept) {
-	if len(r.chunks) == 0 {
+func (r *retained) insert(k *kept) {
+	c, i, found := seek(r, k.topic)
+	switch {
+	case found:
+		first := r.chunks[c][i]
+		k.next, first.next = first.next, k
+		return
+	case len(r.chunks) == 0:
 		r.chunks = append(r.chunks, nil)
 	}
 	chunk := slices.Insert(r.chunks[c], i, k)
@@ -198,9 +281,32 @@ func (r *retained) insert(c, i int, k *kept) {
 	}
 }
 
-// remove takes k out.
+// remove takes k out, with those that say that it is not for their endpoint.
 func (r *retained) remove(k *kept) {
+	r.unexpire(k)
+	r.account(r.count-1, r.bytes-k.size)
 	c, i, _ := seek(r, k.topic)
+	place := &r.chunks[c][i]
+	for *place != k {
+		place = &(*place).next
+	}
+	if *place = k.next; k.m.Target == "" {
+		for place = &r.chunks[c][i]; *place != nil; {
+			if gone := *place; len(gone.m.Payload) == 0 {
+				*place = gone.next
+				r.account(r.count-1, r.bytes-gone.size)
+			} else {
+				place = &gone.next
+			}
+		}
+	}
+	if r.chunks[c][i] == nil {
+		r.shrink(c, i)
+	}
+}
+
+// shrink takes out a place of which no message is left.
+func (r *retained) shrink(c, i int) {
 	chunk := slices.Delete(r.chunks[c], i, i+1)
 	r.chunks[c] = chunk
 	switch {
@@ -215,8 +321,6 @@ func (r *retained) remove(k *kept) {
 	if len(r.chunks) == 0 {
 		r.chunks = nil
 	}
-	r.unexpire(k)
-	r.account(r.count-1, r.bytes-k.size)
 }
 
 func (r *retained) account(count, bytes int) {

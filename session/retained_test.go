@@ -21,17 +21,24 @@ func retain(r *retained, topic, payload string, round uint64, expires, now time.
 
 // walkAll returns the topics that a walk finds.
 func walkAll(r *retained, filter string, round uint64) (topics []string) {
-	after := ""
+	for _, m := range walkFor(r, "", filter, round) {
+		topics = append(topics, m.Topic)
+	}
+	return topics
+}
+
+func walkFor(r *retained, endpoint, filter string, round uint64) (found []*linkspan.Message) {
+	w := walk{filter: filter, endpoint: endpoint, round: round}
 	for {
 		steps := walkSteps
-		m, topic, more := r.next(filter, after, round, &steps)
+		m, topic, more := r.next(&w, &steps)
 		if !more {
-			return topics
+			return found
 		}
 		if m != nil {
-			topics = append(topics, m.Topic)
+			found = append(found, m)
 		}
-		after = topic
+		w.after = topic
 	}
 }
 
@@ -110,6 +117,81 @@ func TestRetainedModel(t *testing.T) {
 	}
 }
 
+// A device gets the newest of what was retained for its endpoint and for all, as if it had been there, also if that
+// was deleted, has expired, or was refused.
+func TestRetainedTargets(t *testing.T) {
+	type value struct {
+		payload string // "": none
+		forAll  bool
+		expires time.Time
+	}
+	refusals, hidden := 0, 0
+	for seed := range uint64(50) {
+		rnd := rand.New(rand.NewPCG(seed, 5))
+		var stats Stats
+		r := retained{maxCount: 6, maxBytes: 1 << 20, stats: &stats}
+		endpoints := []string{"e", "f", "g"}
+		model := make(map[[2]string]value)
+		now := time.Unix(1_000_000, 0)
+		for round := uint64(1); round <= 300; round++ {
+			now = now.Add(time.Second)
+			m := &linkspan.Message{Topic: fmt.Sprint("t/", rnd.IntN(3)), Payload: fmt.Append(nil, round), Target: []string{"", "e", "f"}[rnd.IntN(3)]}
+			if rnd.IntN(3) == 0 {
+				m.Payload = nil
+			}
+			if rnd.IntN(2) == 0 {
+				m.Expires = now.Add(time.Duration(rnd.IntN(10)) * time.Second)
+			}
+			refused := r.set(&shared{Message: m}, round, now)
+			if refused {
+				refusals++
+			}
+			var want, got [3][]string
+			for i, e := range endpoints {
+				for n := range 3 {
+					key := [2]string{e, fmt.Sprint("t/", n)}
+					v := model[key]
+					if key[1] == m.Topic {
+						if m.Target == "" || m.Target == e {
+							v = value{string(m.Payload), m.Target == "", m.Expires}
+						}
+						if refused && (v.forAll || m.Target == e) {
+							v = value{}
+						}
+					}
+					if !v.expires.IsZero() && !now.Before(v.expires) {
+						v = value{}
+					}
+					if model[key] = v; v.payload != "" {
+						want[i] = append(want[i], v.payload)
+					}
+				}
+				for _, m := range walkFor(&r, e, "t/+", round) {
+					got[i] = append(got[i], string(m.Payload))
+				}
+				if !slices.Equal(got[i], want[i]) {
+					t.Fatalf("seed %d, round %d, endpoint %s: got %q, want %q", seed, round, e, got[i], want[i])
+				}
+			}
+			if len(want[0]) < len(want[2]) {
+				hidden++
+			}
+			if r.count > r.maxCount {
+				t.Fatalf("%d kept", r.count)
+			}
+		}
+		for n := range 3 {
+			retain(&r, fmt.Sprint("t/", n), "", 301, time.Time{}, now)
+		}
+		if r.chunks != nil || r.count != 0 || r.bytes != 0 || len(r.expiring) != 0 {
+			t.Fatalf("seed %d: the empty store holds %d chunks, %d messages, %d bytes, %d expiring", seed, len(r.chunks), r.count, r.bytes, len(r.expiring))
+		}
+	}
+	if refusals == 0 || hidden == 0 {
+		t.Errorf("the test proves little: %d refusals, %d times that an endpoint has less", refusals, hidden)
+	}
+}
+
 // A full store refuses what is new, and does not keep an old value in the place of a new one (P6).
 func TestRetainedBounds(t *testing.T) {
 	var stats Stats
@@ -144,10 +226,10 @@ func TestRetainedLongSearch(t *testing.T) {
 	for i := range 3 * walkSteps {
 		retain(&r, fmt.Sprintf("%06d/a", i), "x", 1, time.Time{}, time.Time{})
 	}
-	rests, after := 0, ""
+	rests, w := 0, walk{filter: "+/b", round: 1}
 	for {
 		steps := walkSteps
-		m, topic, more := r.next("+/b", after, 1, &steps)
+		m, topic, more := r.next(&w, &steps)
 		if m != nil {
 			t.Fatalf("%q matches +/b", m.Topic)
 		}
@@ -157,7 +239,7 @@ func TestRetainedLongSearch(t *testing.T) {
 		if steps != 0 {
 			t.Fatalf("%d of %d steps left", steps, walkSteps)
 		}
-		after = topic
+		w.after = topic
 		rests++
 	}
 	if rests < 2 {
@@ -176,12 +258,12 @@ func BenchmarkRetained(b *testing.B) {
 	for _, filter := range []string{"plant/7/device-500007/state", "plant/7/+/state", "#", "plant/+/device-500007/state"} {
 		b.Run(strings.ReplaceAll(filter, "/", "."), func(b *testing.B) {
 			b.ReportAllocs()
-			after := ""
+			w := walk{filter: filter, round: 1}
 			for b.Loop() {
 				steps := walkSteps
-				_, topic, more := r.next(filter, after, 1, &steps)
-				if after = topic; !more {
-					after = ""
+				_, topic, more := r.next(&w, &steps)
+				if w.after = topic; !more {
+					w.after = ""
 				}
 			}
 		})

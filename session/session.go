@@ -87,7 +87,7 @@ func (s *Session) Subscribe(subs []Subscription, ack func(granted []SubscribeRes
 		}
 		granted[i].QoS = sub.qos
 		if subs[i].RetainHandling == 0 || subs[i].RetainHandling == 1 && fresh {
-			walks = append(walks, walk{sub: sub, filter: subs[i].Filter, round: round})
+			walks = append(walks, walk{sub: sub, filter: subs[i].Filter, endpoint: s.endpoint, round: round})
 		}
 	}
 	ack(granted)

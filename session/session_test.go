@@ -264,6 +264,14 @@ func TestTarget(t *testing.T) {
 	expect(t, here)
 	there.subscribe(Subscription{Filter: "x"})
 	expect(t, there, delivery{topic: "x", payload: "p", retain: true})
+	m = message("x", "q", 0)
+	m.Target, m.Retain = "test", true
+	send(t, r, m) // does not take the other's place
+	here.take()
+	for d, payload := range map[*device]string{here: "q", there: "p"} {
+		d.subscribe(Subscription{Filter: "x"})
+		expect(t, d, delivery{topic: "x", payload: payload, retain: true})
+	}
 }
 
 // The retain flag is of new subscriptions only, unless it is asked for [MQTT-3.3.1-8, MQTT-3.3.1-12, MQTT-3.3.1-13].

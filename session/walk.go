@@ -5,10 +5,11 @@ import "strings"
 // A walk delivers the retained messages of one new subscription. It waits in the queue as one entry, so that memory
 // does not depend on how many there are, and they keep their place among what comes live.
 type walk struct {
-	sub    *subscription
-	filter string
-	after  string // where it is: a topic
-	round  uint64 // of the registry at the time of the subscription: what was set later comes live
+	sub      *subscription
+	filter   string
+	endpoint string
+	after    string // where it is: a topic; "" at the beginning
+	round    uint64 // of the registry at the time of the subscription: what was set later comes live
 }
 
 // walkSteps is how much of walks is done at a time: messages looked at.
@@ -24,11 +25,11 @@ func (s *Session) walkRetained(walks []walk) {
 			s.flow.queue.stop(w.sub) // asked for again: from the beginning, in its new place
 		}
 		if steps > 0 {
-			if _, _, more := s.registry.retained.next(w.filter, "", w.round, &steps); !more {
+			if _, _, more := s.registry.retained.next(w, &steps); !more {
 				continue
 			}
 		}
-		queued := &walk{sub: w.sub, filter: strings.Clone(w.filter), round: w.round}
+		queued := &walk{sub: w.sub, filter: strings.Clone(w.filter), endpoint: w.endpoint, round: w.round}
 		w.sub.walk = queued
 		s.open().queue.push(entry{walk: queued})
 	}
@@ -49,7 +50,7 @@ func (s *Session) advance(f *flow, w *walk, steps *int) bool {
 		ids = append(ids, w.sub.id)
 	}
 	for *steps > 0 {
-		m, topic, more := s.registry.retained.next(w.filter, w.after, w.round, steps)
+		m, topic, more := s.registry.retained.next(w, steps)
 		switch {
 		case !more:
 			f.queue.pop()
