@@ -68,8 +68,8 @@ type ProducerSettings struct {
 	// Linger is how long a batch waits for more records before it is sent; 0 sends at once, and batches form by
 	// themselves while earlier requests are on their way. Default 0, at most 1m. Kafka: linger.ms.
 	Linger time.Duration `yaml:"linger"`
-	// MaxBufferedBytes bounds what is handed over and not yet acknowledged, keys, values, headers and 256 bytes a record
-	// for its keep; beyond it, devices are made to wait. Default 64 MiB (67108864), at least 64 KiB. Kafka: buffer.memory.
+	// MaxBufferedBytes bounds what is handed over and not yet acknowledged: keys, values and headers, and for its keep 1 KiB
+	// a record and 48 bytes a header; beyond it, devices are made to wait. Default 64 MiB (67108864), at least 64 KiB. Kafka: buffer.memory.
 	MaxBufferedBytes int64 `yaml:"max_buffered_bytes"`
 	// MaxMessageBytes bounds a record with its key and headers, and a batch, before compression; a larger message is refused to
 	// its sender. A topic's own smaller max.message.bytes is found out and kept. Default 1000012, at least 1024, at most 1 GiB.
