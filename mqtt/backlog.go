@@ -6,7 +6,7 @@ import (
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
-// The backlog holds packets that wait for room in the sink or the window, as they came. While it is not empty, messages
+// The backlog holds PUBLISH packets that wait for room in the sink or the window, as they came. While it is not empty, messages
 // queue up behind it and everything else is answered at once; when it is full the connection is not read (P6).
 
 // keep adds a packet.
@@ -33,11 +33,15 @@ func (c *conn) workOff() error {
 		if err != nil {
 			return err
 		}
-		if done, err := c.inTurn(w, raw); !done || err != nil {
-			return err
+		done, err := c.published(w, raw)
+		if !done {
+			return nil
 		}
 		c.worked += n
 		c.l.stats.Backlog.Add(-int64(n))
+		if err != nil {
+			return err
+		}
 	}
 	c.backlog, c.worked = nil, 0
 	return nil
@@ -66,13 +70,11 @@ func (c *conn) mayRead() bool {
 // the chance.
 func (c *conn) dropBacklog() {
 	for c.worked < len(c.backlog) {
-		raw, n, _, err := packet.Cut(c.backlog[c.worked:], 0)
+		_, n, _, err := packet.Cut(c.backlog[c.worked:], 0)
 		if err != nil {
 			break
 		}
-		if raw.Type() == packet.PUBLISH {
-			c.l.stats.Abandoned.Add(1)
-		}
+		c.l.stats.Abandoned.Add(1)
 		c.worked += n
 		c.l.stats.Backlog.Add(-int64(n))
 	}

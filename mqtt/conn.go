@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,11 +53,14 @@ type conn struct {
 	sessionExpires bool             // the device asked for a session that outlives the connection
 
 	window   *linkspan.Window[receipt]
-	inFlight atomic.Int32 // opened in window and not settled; falls with out locked
-	unsolved atomic.Int32 // QoS 2 messages between PUBREC and PUBREL; rises with out locked
-	taking   map[uint16]struct{}
+	inFlight atomic.Int32        // opened in window and not settled; falls with out locked
+	unsolved atomic.Int32        // QoS 2 messages between PUBREC and PUBREL; rises with out locked
+	taking   map[uint16]struct{} // QoS 2 messages that the sink has and did not settle; of out's lock
+	refused  []uint16            // QoS 2 messages that it refused, and that the session is yet to forget; of out's lock
 
 	out out
+
+	handing sync.Mutex // held while the sink is handed a message, of which stopped was nil
 
 	stopped atomic.Pointer[ending]        // somebody else wants the connection to end
 	parking atomic.Pointer[chan struct{}] // wakes a parked reader; nil: never parked
@@ -91,7 +95,7 @@ func (c *conn) open() {
 	}
 	if err != nil {
 		c.l.stats.Failed.Add(1)
-		c.l.log.Debug("connection not established", "remote", c.sock.RemoteAddr(), "error", err)
+		c.l.log.Debug("connection not established", "remote", c.sock.RemoteAddr(), "err", err)
 		_ = c.sock.Close()
 		c.l.forget(c)
 		return
@@ -270,7 +274,7 @@ func (c *conn) digest() error {
 	if left := w.unread(); c.session == nil && len(left) > 0 && left[0] != byte(packet.CONNECT)<<4 {
 		return endNotMQTT // before waiting for the rest of what somebody took for another protocol
 	}
-	for !c.full() && !c.l.draining.Load() {
+	for !c.full() && !c.l.draining.Load() && c.stopped.Load() == nil {
 		raw, n, need, err := packet.Cut(w.unread(), c.l.cfg.MaxPacketSize)
 		if err != nil {
 			return err
@@ -292,21 +296,23 @@ func (c *conn) digest() error {
 	return nil
 }
 
-// handle does what one packet asks for. Messages that cannot be handed on wait in the backlog, and so does what ends the
-// connection behind them; everything else is answered meanwhile (P6).
+// handle does what one packet asks for. Messages that cannot be handed on wait in the backlog; everything else is
+// answered meanwhile (P6).
 func (c *conn) handle(w *work, raw packet.Raw, whole []byte) error {
 	if c.session == nil {
 		return c.connect(w, raw)
 	}
 	switch raw.Type() {
-	case packet.PUBLISH, packet.DISCONNECT:
+	case packet.PUBLISH:
 		if len(c.backlog) == 0 {
-			if done, err := c.inTurn(w, raw); done || err != nil {
+			if done, err := c.published(w, raw); done || err != nil {
 				return err
 			}
 		}
 		c.keep(whole)
 		return nil
+	case packet.DISCONNECT:
+		return c.disconnected(w, raw)
 	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
 		return c.acknowledged(w, raw)
 	case packet.SUBSCRIBE:
@@ -323,14 +329,6 @@ func (c *conn) handle(w *work, raw packet.Raw, whole []byte) error {
 	return &ending{reason: packet.ProtocolError, text: raw.Type().String() + " from a client"}
 }
 
-// inTurn handles a packet that keeps its place among the messages. done is false if it has to wait.
-func (c *conn) inTurn(w *work, raw packet.Raw) (done bool, err error) {
-	if raw.Type() == packet.PUBLISH {
-		return c.published(w, raw)
-	}
-	return true, c.disconnected(raw)
-}
-
 func (c *conn) pinged(raw packet.Raw) error {
 	if err := packet.DecodePing(c.version, raw); err != nil {
 		return err
@@ -342,8 +340,9 @@ func (c *conn) pinged(raw packet.Raw) error {
 	return nil
 }
 
-// disconnected returns the end that the device asks for.
-func (c *conn) disconnected(raw packet.Raw) error {
+// disconnected returns the end that the device asks for. Behind messages that wait, the end does too; but what it says of
+// the will holds at once, however the connection ends [MQTT-3.14.4-3].
+func (c *conn) disconnected(w *work, raw packet.Raw) error {
 	var d packet.Disconnect
 	if err := d.Decode(c.version, raw); err != nil {
 		return err
@@ -352,7 +351,15 @@ func (c *conn) disconnected(raw packet.Raw) error {
 		return &ending{reason: packet.ProtocolError, text: "DISCONNECT prolongs a session that CONNECT said ends"}
 	}
 	noWill := d.Reason == packet.Success // [MQTT-3.1.2-10]
-	return &ending{reason: packet.Success, text: "DISCONNECT " + d.Reason.String(), quiet: true, noWill: noWill}
+	e := &ending{reason: packet.Success, text: "DISCONNECT " + d.Reason.String(), quiet: true, noWill: noWill}
+	if len(c.backlog) == 0 {
+		return e
+	}
+	if noWill {
+		c.session.DropWill()
+	}
+	c.over, w.r = e, w.w // nothing comes after it
+	return nil
 }
 
 // close says why, where the protocol can, and ends the connection.

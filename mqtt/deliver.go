@@ -53,9 +53,14 @@ func (d *device) Deliver(m *session.Delivery) session.Outcome {
 	return session.Sent
 }
 
-// Disconnect ends the connection with that reason.
+// Disconnect ends the connection with that reason. Nothing is handed to the sink any more when it returns, so that what
+// the client's next connection publishes, and its will, come after what this one did (P3). The sink's Send does not come
+// back to the session, which is locked here.
 func (d *device) Disconnect(why session.Reason) {
-	(*conn)(d).stop(&ending{reason: packet.Reason(why)})
+	c := (*conn)(d)
+	c.stop(&ending{reason: packet.Reason(why)})
+	c.handing.Lock()
+	c.handing.Unlock() //nolint:staticcheck // waits for who has it
 }
 
 // encode makes a PUBLISH of a delivery. It borrows from it.

@@ -197,3 +197,24 @@ func TestWorkGrowsWithWhatArrives(t *testing.T) {
 		}
 	}
 }
+
+// [MQTT-3.3.4-9]: a QoS 2 message that is settled while it is counted for the Receive Maximum counts once.
+func TestUnansweredCountsOnce(t *testing.T) {
+	var c conn
+	for range 20_000 {
+		c.unsolved.Store(0)
+		c.inFlight.Store(1)
+		settled := make(chan struct{})
+		go func() {
+			c.inFlight.Add(-1)
+			c.unsolved.Add(1)
+			close(settled)
+		}()
+		for c.unsolved.Load() == 0 {
+			if n := c.unanswered(); n > 1 {
+				t.Fatalf("%d of one message", n)
+			}
+		}
+		<-settled
+	}
+}

@@ -133,7 +133,7 @@ func (l *Listener) accept(ctx context.Context) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("endpoint %s: %w", l.cfg.Name, err)
 		case pause == 0: // most likely there are no more file descriptors
-			l.log.Error("cannot accept connections, trying again", "error", err)
+			l.log.Error("cannot accept connections, trying again", "err", err)
 		}
 		pause = min(max(shortest, 2*pause), longest)
 		select {

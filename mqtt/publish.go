@@ -53,10 +53,22 @@ func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
 			return true, nil
 		}
 	}
+	return true, c.handOn(c.message(w, topic), settle)
+}
+
+// handOn gives the sink a message, unless somebody has ended the connection.
+func (c *conn) handOn(m *linkspan.Message, settle func(error)) error {
 	c.l.stats.InFlight.Add(1)
-	c.l.stats.Received[p.QoS].Add(1)
-	c.l.to.Send(c.l.sending, c.message(w, topic), settle)
-	return true, nil
+	c.handing.Lock()
+	if e := c.stopped.Load(); e != nil {
+		c.handing.Unlock()
+		settle(linkspan.ErrClosed)
+		return e
+	}
+	c.l.stats.Received[m.QoS].Add(1)
+	c.l.to.Send(c.l.sending, m, settle)
+	c.handing.Unlock()
+	return nil
 }
 
 // message makes a message of the PUBLISH in w. It borrows the read buffer.
@@ -94,7 +106,7 @@ func setProperties(m *linkspan.Message, p *packet.Properties) {
 // receipt opens the window for a QoS 1 or 2 message. settle is nil if it is full; first is false for a QoS 2 message
 // that the sink has, or is about to have [MQTT-4.3.3-10].
 func (c *conn) receipt(p *packet.Publish) (settle func(error), first bool, err error) {
-	if c.version == packet.V5 && c.inFlight.Load()+c.unsolved.Load() >= int32(c.l.cfg.ReceiveMaximum) { // [MQTT-3.3.4-9]
+	if c.version == packet.V5 && c.unanswered() >= int32(c.l.cfg.ReceiveMaximum) { // [MQTT-3.3.4-9]
 		return nil, false, &ending{reason: packet.ReceiveMaximumExceeded}
 	}
 	r := receipt{p.PacketID, p.QoS}
@@ -109,6 +121,7 @@ func (c *conn) receipt(p *packet.Publish) (settle func(error), first bool, err e
 	if p.QoS < 2 {
 		return settle, true, nil
 	}
+	c.forgetRefused()
 	first = c.session.Receive(p.PacketID)
 	outcome := errRepeated
 	c.out.mu.Lock()
@@ -128,6 +141,13 @@ func (c *conn) receipt(p *packet.Publish) (settle func(error), first bool, err e
 	return settle, first, nil
 }
 
+// unanswered returns how many messages count for the Receive Maximum. A QoS 2 message that is settled meanwhile moves from
+// inFlight to unsolved: read in this order, it may be missed but is never counted twice.
+func (c *conn) unanswered() int32 {
+	unsolved := c.unsolved.Load()
+	return unsolved + c.inFlight.Load()
+}
+
 // settled answers a QoS 1 or 2 message: in the order in which they came [MQTT-4.6.0-2], and positively only when the sink
 // answers for it (P1). Any goroutine, with the window locked.
 func (c *conn) settled(r receipt, err error) {
@@ -139,7 +159,7 @@ func (c *conn) settled(r receipt, err error) {
 	repeat := err == errRepeated || err == errAwaited
 	var end *ending
 	if err != nil && !repeat {
-		end = c.refused(r, err, &ack)
+		end = c.refuse(err, &ack)
 	}
 	o := &c.out
 	o.mu.Lock()
@@ -148,6 +168,8 @@ func (c *conn) settled(r receipt, err error) {
 		delete(c.taking, r.id)
 		if ack.Reason < packet.UnspecifiedError {
 			c.unsolved.Add(1)
+		} else {
+			c.refused = append(c.refused, r.id)
 		}
 	}
 	switch {
@@ -176,10 +198,10 @@ func (c *conn) settled(r receipt, err error) {
 	}
 }
 
-// refused is for a message that the sink did not take. It fills the ack that tells the device so, or returns the end of
+// refuse is for a message that the sink did not take. It fills the ack that tells the device so, or returns the end of
 // the connection where there is no such ack: MQTT 3 has no word for no, and what is worth another try is the
 // device's to try again.
-func (c *conn) refused(r receipt, err error, ack *packet.Ack) *ending {
+func (c *conn) refuse(err error, ack *packet.Ack) *ending {
 	if !linkspan.IsPermanent(err) {
 		c.l.stats.Abandoned.Add(1)
 		if errors.Is(err, linkspan.ErrClosed) {
@@ -197,10 +219,35 @@ func (c *conn) refused(r receipt, err error, ack *packet.Ack) *ending {
 		ack.Properties.ReasonString = text
 		ack.Properties.Set(packet.ReasonString)
 	}
-	if r.qos == 2 {
-		c.session.Forget(r.id)
-	}
 	return nil
+}
+
+// forgetRefused frees the identifiers of refused QoS 2 messages. The reader does so before it asks the session about one:
+// settled may not, since it may be called with the session's lock waiting for the sink: see device.Disconnect.
+func (c *conn) forgetRefused() {
+	c.out.mu.Lock()
+	refused := c.refused
+	c.refused = nil
+	c.out.mu.Unlock()
+	for _, id := range refused {
+		c.session.Forget(id)
+	}
+}
+
+// released takes a PUBREL, and reports whether its message was known. It says that the device has our PUBREC; before that
+// it would free the identifier of a message that the sink does not answer for (P1) [MQTT-4.3.3-4].
+func (c *conn) released(id uint16) (known bool, err error) {
+	c.forgetRefused()
+	c.out.mu.Lock()
+	_, early := c.taking[id]
+	c.out.mu.Unlock()
+	if early {
+		return false, &ending{reason: packet.ProtocolError, text: "PUBREL before PUBREC"}
+	}
+	if known = c.session.Release(id); known {
+		c.unsolved.Add(-1)
+	}
+	return known, nil
 }
 
 // appendAck adds an ack, without its words if the device takes no packets as long as that [MQTT-3.4.2-2].
@@ -233,8 +280,9 @@ func (c *conn) acknowledged(w *work, raw packet.Raw) error {
 	case packet.PUBCOMP:
 		c.session.PubComp(a.PacketID)
 	case packet.PUBREL:
-		if known = c.session.Release(a.PacketID); known {
-			c.unsolved.Add(-1)
+		var err error
+		if known, err = c.released(a.PacketID); err != nil {
+			return err
 		}
 		answer = packet.PUBCOMP // [MQTT-4.3.3-11]
 	}

@@ -161,6 +161,26 @@ func TestQoS2Once(t *testing.T) {
 	})
 }
 
+// P1 [MQTT-4.3.3-4]: a PUBREL that comes before our PUBREC does not free the identifier of a message that the sink does not
+// answer for.
+func TestPubrelBeforePubrec(t *testing.T) {
+	everyVersion(t, func(t *testing.T, v packet.Version) {
+		b := start(t)
+		b.sink.hold = true
+		c := b.join(v, "d1")
+		c.Send(publish(2, 7, "t", "x"), &packet.Ack{Type: packet.PUBREL, PacketID: 7}, publish(2, 7, "t", "x"))
+		if v == packet.V5 {
+			c.ExpectDisconnect(packet.ProtocolError)
+		} else {
+			c.ExpectClosed()
+		}
+		b.sink.settle(0, nil)
+		if n := b.sink.count(); n != 1 {
+			t.Errorf("%d messages", n)
+		}
+	})
+}
+
 func TestUnknownPacketIdentifiers(t *testing.T) {
 	everyVersion(t, func(t *testing.T, v packet.Version) {
 		c := start(t).join(v, "d1")

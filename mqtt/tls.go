@@ -124,7 +124,7 @@ func (c *certificate) reload() {
 	c.stamp = stamp
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 	if err != nil {
-		c.log.Error("certificate has changed but cannot be used; the one before stays", "cert", c.cert, "error", err)
+		c.log.Error("certificate has changed but cannot be used; the one before stays", "cert", c.cert, "err", err)
 		return
 	}
 	c.current = &pair
