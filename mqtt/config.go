@@ -55,6 +55,13 @@ type ListenerConfig struct {
 	// MaxBacklogTotal is the same for all connections of the listener together. Default 256 MiB.
 	MaxBacklogTotal int `yaml:"max_backlog_total"`
 
+	// MaxPartialTotal is how many bytes of packets that have not come whole all connections of the listener may hold
+	// together. Default 128 MiB. Beyond it a connection that sends more of one ends with reason 0x89.
+	MaxPartialTotal int `yaml:"max_partial_total"`
+	// MaxUserProperties is how many user properties one message of an MQTT 5 device may have, since each takes more
+	// memory than its bytes. Default 1000; 0: none. A message with more is refused with reason 0x97.
+	MaxUserProperties int `yaml:"max_user_properties"`
+
 	// Authenticate decides who may connect. Default nil: anyone.
 	Authenticate func(*Login) packet.Reason `yaml:"-"`
 }
@@ -84,6 +91,8 @@ func DefaultListenerConfig() ListenerConfig {
 		MaxOutgoing:       64 << 10,
 		MaxBacklog:        256 << 10,
 		MaxBacklogTotal:   256 << 20,
+		MaxPartialTotal:   128 << 20,
+		MaxUserProperties: 1000,
 	}
 }
 
@@ -115,6 +124,8 @@ func (c *ListenerConfig) Validate() error {
 	check(c.MaxOutgoing > 0, "max_outgoing: must be positive")
 	check(c.MaxBacklog >= 0, "max_backlog: %d is negative", c.MaxBacklog)
 	check(c.MaxBacklogTotal >= 0, "max_backlog_total: %d is negative", c.MaxBacklogTotal)
+	check(c.MaxPartialTotal > 0, "max_partial_total: must be positive")
+	check(c.MaxUserProperties >= 0, "max_user_properties: %d is negative", c.MaxUserProperties)
 	return errors.Join(errs...)
 }
 

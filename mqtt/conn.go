@@ -33,6 +33,7 @@ type conn struct {
 	work       *work  // while there is something to do
 	rest       []byte // read and not digested, while there is not
 	need       int    // size of the packet that rest begins with; 0: not known yet
+	claimed    int    // bytes that the connection holds of a packet that is not whole yet
 	undigested bool   // rest holds whole packets
 	backlog    []byte // packets that wait for the sink
 	worked     int    // of those, the bytes that are done
@@ -51,6 +52,7 @@ type conn struct {
 	aliasMaximum   uint16           // of what we send
 	problemInfo    bool             // the device wants Reason Strings
 	sessionExpires bool             // the device asked for a session that outlives the connection
+	accepted       bool             // CONNACK was written
 
 	window   *linkspan.Window[receipt]
 	inFlight atomic.Int32        // opened in window and not settled; falls with out locked
@@ -64,7 +66,6 @@ type conn struct {
 
 	stopped atomic.Pointer[ending]        // somebody else wants the connection to end
 	parking atomic.Pointer[chan struct{}] // wakes a parked reader; nil: never parked
-	pressed atomic.Bool                   // on the pressure list
 	blocked atomic.Bool                   // the window was full
 	stack   atomic.Int32                  // of the reader: small, grown, unused, abandoned
 }
@@ -275,7 +276,7 @@ func (c *conn) digest() error {
 		return endNotMQTT // before waiting for the rest of what somebody took for another protocol
 	}
 	for !c.full() && !c.l.draining.Load() && c.stopped.Load() == nil {
-		raw, n, need, err := packet.Cut(w.unread(), c.l.cfg.MaxPacketSize)
+		raw, n, need, err := packet.Cut(w.unread(), c.longest())
 		if err != nil {
 			return err
 		}
@@ -294,6 +295,18 @@ func (c *conn) digest() error {
 	}
 	c.undigested = true
 	return nil
+}
+
+// maxConnect is how long a CONNECT packet may be: five strings as long as they can be, and room for properties.
+const maxConnect = 384 << 10
+
+// longest returns the size of the longest packet that the device may send now. Before we know who it is, that is no more
+// than a CONNECT needs.
+func (c *conn) longest() int {
+	if c.session == nil {
+		return min(maxConnect, c.l.cfg.MaxPacketSize)
+	}
+	return c.l.cfg.MaxPacketSize
 }
 
 // handle does what one packet asks for. Messages that cannot be handed on wait in the backlog; everything else is
@@ -365,12 +378,16 @@ func (c *conn) disconnected(w *work, raw packet.Raw) error {
 // close says why, where the protocol can, and ends the connection.
 func (c *conn) close(e *ending) {
 	if c.session != nil {
-		c.session.Close(!e.noWill) // [MQTT-3.1.2-8], [MQTT-3.14.4-3]
+		silent := e == endStopping && c.l.registry.SilentShutdown()
+		c.session.Close(!e.noWill && !silent) // [MQTT-3.1.2-8], [MQTT-3.14.4-3]
 		c.l.stats.Sessions.Add(-1)
 	}
 	c.count(e)
 	c.end()
+	c.rest = nil
+	c.claim(0)
 	c.dropBacklog()
+	c.l.pressure.forget(c)
 	deadline := time.NewTimer(min(lingering, c.l.cfg.WriteTimeout))
 	defer deadline.Stop()
 	c.farewell(e)
@@ -416,7 +433,7 @@ func (c *conn) appendGoodbye(b []byte, e *ending) []byte {
 	switch {
 	case e.quiet || c.version == 0:
 		return b
-	case c.session == nil:
+	case !c.accepted: // [MQTT-3.2.0-1]
 		return c.appendRefusal(b, e)
 	case c.version < packet.V5:
 		return b
@@ -427,7 +444,7 @@ func (c *conn) appendGoodbye(b []byte, e *ending) []byte {
 		d.Properties.Set(packet.ReasonString)
 	}
 	whole := d.Append(b, c.version)
-	if c.largest > 0 && len(whole)-len(b) > c.largest { // [MQTT-3.14.2-3]
+	if !c.fits(len(whole) - len(b)) { // [MQTT-3.14.2-3]
 		d.Properties.Reset()
 		whole = d.Append(b, c.version)
 	}
@@ -458,7 +475,7 @@ func (c *conn) count(e *ending) {
 	switch {
 	case c.session == nil && c.version == 0:
 		s.Failed.Add(1)
-	case c.session == nil:
+	case !c.accepted:
 		s.refused(e.reason)
 	case e == endGone:
 		s.Gone.Add(1)

@@ -50,23 +50,32 @@ func (c *conn) connect(w *work, raw packet.Raw) error {
 	c.patience = keepAlive * 3 / 2 // [MQTT-3.1.2-22]
 	c.window = linkspan.NewWindow(int(c.l.cfg.ReceiveMaximum), &c.l.slots, c.settled)
 
+	ack := packet.Connack{}
+	if c.version == packet.V5 {
+		c.announce(&ack.Properties, &p, assigned, keepAlive)
+		if !c.fits(len(ack.Append(nil, c.version))) { // [MQTT-3.1.2-24]; what comes after it fits, too, without its words
+			return &ending{reason: packet.PacketTooLarge, text: "the device does not take the CONNACK"}
+		}
+	}
+
 	req := session.ConnectRequest{ClientID: c.client, Endpoint: c.l.cfg.Name,
 		ReceiveMaximum: p.Properties.ReceiveMaximum, Conn: (*device)(c)}
 	if p.Will != nil {
-		req.Will, req.WillExpiry = c.will(w, p.Will)
+		var ok bool
+		if req.Will, ok = c.will(w, p.Will); !ok {
+			return &ending{reason: packet.QuotaExceeded, text: "the will has more user properties than a message may have"}
+		}
+		req.WillExpiry = time.Duration(p.Will.Properties.MessageExpiry) * time.Second
 	}
 	c.session = c.l.registry.Connect(req)
 	c.l.stats.Sessions.Add(1)
 	_ = c.sock.SetReadDeadline(c.limit())
 	c.stack.Store(abandoned) // CONNECT needs more than what may follow for hours
 
-	ack := packet.Connack{}
-	if c.version == packet.V5 {
-		c.announce(&ack.Properties, &p, assigned, keepAlive)
-	}
-	if b := c.out.open(); b != nil {
+	if b := c.out.open(); b != nil { // else the session has ended already
 		b.b = ack.Append(b.b, c.version) // [MQTT-3.2.0-1]
 		c.added(1)
+		c.accepted = true
 	}
 	return nil
 }
@@ -109,14 +118,14 @@ func (c *conn) keepAlive(p *packet.Connect) time.Duration {
 	return asked
 }
 
-// will returns the message to be published for a device that is gone.
-func (c *conn) will(w *work, p *packet.Will) (*linkspan.Message, time.Duration) {
+// will returns the message to be published for a device that is gone. ok is false if it has too many user properties.
+func (c *conn) will(w *work, p *packet.Will) (_ *linkspan.Message, ok bool) {
 	var m linkspan.Message
 	m.Reset()
 	m.Topic, m.Payload, m.QoS, m.Retain = p.Topic, p.Payload, p.QoS, p.Retain
 	m.Endpoint, m.Client, m.Username, m.Received = c.l.cfg.Name, c.client, c.username, w.now
-	setProperties(&m, &p.Properties)
-	return m.Clone(), time.Duration(p.Properties.MessageExpiry) * time.Second
+	ok = setProperties(&m, &p.Properties, c.l.cfg.MaxUserProperties)
+	return m.Clone(), ok
 }
 
 // announce says what holds and is not what MQTT 5 takes for granted.
@@ -152,22 +161,31 @@ func (c *conn) announce(a *packet.Properties, p *packet.Connect, assigned bool, 
 
 // speakable are the refusals that MQTT 3 has a return code for; others just close the connection.
 var speakable = []packet.Reason{packet.UnsupportedProtocolVersion, packet.ClientIdentifierNotValid, packet.ServerUnavailable,
-	packet.BadUsernameOrPassword, packet.NotAuthorized, packet.Banned, packet.ServerBusy, packet.ServerShuttingDown}
+	packet.BadUsernameOrPassword, packet.NotAuthorized, packet.Banned, packet.ServerBusy}
 
 // appendRefusal adds the CONNACK that says why not.
 func (c *conn) appendRefusal(b []byte, e *ending) []byte {
-	if c.version < packet.V5 && !slices.Contains(speakable, e.reason) {
+	ack := packet.Connack{Reason: e.reason}
+	if e.reason == packet.ServerShuttingDown || e.reason == packet.SessionTakenOver { // words of DISCONNECT alone
+		ack.Reason = packet.ServerUnavailable
+	}
+	if c.version < packet.V5 && !slices.Contains(speakable, ack.Reason) {
 		return b
 	}
-	ack := packet.Connack{Reason: e.reason}
 	if c.version == packet.V5 && c.problemInfo && e.text != "" {
 		ack.Properties.ReasonString = e.text
 		ack.Properties.Set(packet.ReasonString)
 	}
 	whole := ack.Append(b, c.version)
-	if c.largest > 0 && len(whole)-len(b) > c.largest { // [MQTT-3.2.2-19]
+	if !c.fits(len(whole) - len(b)) { // [MQTT-3.2.2-19]
 		ack.Properties.Reset()
 		whole = ack.Append(b, c.version)
 	}
+	if !c.fits(len(whole) - len(b)) {
+		return b
+	}
 	return whole
 }
+
+// fits reports whether the device takes packets of n bytes [MQTT-3.1.2-24].
+func (c *conn) fits(n int) bool { return c.largest == 0 || n <= c.largest }

@@ -32,7 +32,7 @@ func (d *device) Deliver(m *session.Delivery) session.Outcome {
 	fresh := o.alias(p, c.aliasMaximum)
 	size := p.Size(c.version)
 	switch waiting := o.size(); {
-	case c.largest > 0 && size > c.largest, size > packet.MaxSize: // [MQTT-3.1.2-24]
+	case !c.fits(size), size > packet.MaxSize:
 		o.mu.Unlock()
 		c.l.stats.TooLarge.Add(1)
 		return session.TooLarge

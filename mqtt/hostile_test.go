@@ -118,6 +118,8 @@ func TestValidate(t *testing.T) {
 		{func(c *mqtt.ListenerConfig) { c.MaxOutgoing = 0 }, "max_outgoing"},
 		{func(c *mqtt.ListenerConfig) { c.MaxBacklog = -1 }, "max_backlog"},
 		{func(c *mqtt.ListenerConfig) { c.MaxBacklogTotal = -1 }, "max_backlog_total"},
+		{func(c *mqtt.ListenerConfig) { c.MaxPartialTotal = 0 }, "max_partial_total"},
+		{func(c *mqtt.ListenerConfig) { c.MaxUserProperties = -1 }, "max_user_properties"},
 		{func(c *mqtt.ListenerConfig) { c.MaxConnections = -1 }, "max_connections"},
 	} {
 		c := mqtt.DefaultListenerConfig()

@@ -16,6 +16,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/linkspan/linkspan/session"
 )
 
@@ -172,7 +173,7 @@ func TestFrameHeaders(t *testing.T) {
 // Packets longer than the shared buffer get room as they come, at most twice what is there, and what is left of a
 // buffer survives rest.
 func TestWorkGrowsWithWhatArrives(t *testing.T) {
-	c := &conn{need: 1 << 20}
+	c := &conn{need: 1 << 20, l: &Listener{cfg: DefaultListenerConfig()}}
 	total := 0
 	for total < 300_000 {
 		w := c.begin()
@@ -201,7 +202,7 @@ func TestWorkGrowsWithWhatArrives(t *testing.T) {
 // [MQTT-3.3.4-9]: a QoS 2 message that is settled while it is counted for the Receive Maximum counts once.
 func TestUnansweredCountsOnce(t *testing.T) {
 	var c conn
-	for range 20_000 {
+	for range 3000 {
 		c.unsolved.Store(0)
 		c.inFlight.Store(1)
 		settled := make(chan struct{})
@@ -217,4 +218,57 @@ func TestUnansweredCountsOnce(t *testing.T) {
 		}
 		<-settled
 	}
+}
+
+// full is a sink that has no room.
+type full struct{ linkspan.SinkFunc }
+
+func (full) Room() bool { return false }
+
+// A connection that ends while the sink has no room is not kept for when it has.
+func TestPressureForgets(t *testing.T) {
+	cfg := DefaultListenerConfig()
+	cfg.URL = "mqtt://127.0.0.1:0"
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	l, err := Listen(cfg, session.NewRegistry(session.DefaultConfig(), log), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := l.Run(ctx, full{}); err != nil {
+			t.Error(err)
+		}
+	}()
+	wait := func(f func() bool) {
+		for !f() {
+			<-time.After(time.Millisecond)
+		}
+	}
+	var p []byte
+	p = (&packet.Connect{Version: packet.V311, ClientID: "d", CleanStart: true}).Append(p)
+	p = (&packet.Publish{Topic: "t"}).Append(p, packet.V311)
+	for range 3 {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write(p); err != nil {
+			t.Fatal(err)
+		}
+		wait(func() bool { return l.stats.Backlog.Load() > 0 })
+		_ = c.(*net.TCPConn).SetLinger(0)
+		l.each(func(c *conn) { c.stop(endStopping) })
+		_ = c.Close()
+		wait(func() bool { return l.stats.Open.Load() == 0 })
+	}
+	l.pressure.mu.Lock()
+	if n := len(l.pressure.waiting); n != 0 {
+		t.Errorf("%d connections kept", n)
+	}
+	l.pressure.mu.Unlock()
+	cancel()
+	<-ended
 }

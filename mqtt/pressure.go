@@ -8,14 +8,15 @@ import (
 	"github.com/linkspan/linkspan"
 )
 
-// pressure wakes the connections that hold messages back because the sink has no room. One goroutine asks the
-// sink for all of them, so that an outage costs the same with ten connections as with a hundred thousand.
+// pressure wakes the connections that hold messages back because the sink has no room, or not yet the will that their
+// client left before. One goroutine asks the sink for all of them, so that an outage costs the same with ten connections
+// as with a hundred thousand.
 type pressure struct {
 	to linkspan.Sink
 
 	mu      sync.Mutex
-	waiting []*conn
-	some    chan struct{} // has a token when waiting is not empty
+	waiting map[*conn]struct{} // nil: none
+	some    chan struct{}      // has a token when waiting is not empty
 }
 
 // pressureInterval is how often the sink is asked while somebody waits.
@@ -23,11 +24,11 @@ const pressureInterval = 50 * time.Millisecond
 
 // wait has c woken once there is room.
 func (p *pressure) wait(c *conn) {
-	if c.pressed.Swap(true) {
-		return
-	}
 	p.mu.Lock()
-	p.waiting = append(p.waiting, c)
+	if p.waiting == nil {
+		p.waiting = map[*conn]struct{}{}
+	}
+	p.waiting[c] = struct{}{}
 	p.mu.Unlock()
 	select {
 	case p.some <- struct{}{}:
@@ -62,12 +63,25 @@ func (p *pressure) wakeAll() (left bool) {
 		return true
 	}
 	p.mu.Lock()
-	waiting := p.waiting
-	p.waiting = nil
-	p.mu.Unlock()
-	for _, c := range waiting {
-		c.pressed.Store(false)
-		c.wake()
+	defer p.mu.Unlock()
+	var waiting map[*conn]struct{} // anew, since a map does not shrink
+	for c := range p.waiting {
+		if c.session.MayPublish() {
+			c.wake()
+			continue
+		}
+		if waiting == nil {
+			waiting = map[*conn]struct{}{}
+		}
+		waiting[c] = struct{}{}
 	}
-	return false
+	p.waiting = waiting
+	return len(waiting) > 0
+}
+
+// forget is for a connection that has ended.
+func (p *pressure) forget(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.waiting, c)
 }

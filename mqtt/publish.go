@@ -23,7 +23,7 @@ var (
 
 // published hands a message on. done is false if it has to wait for room (P6).
 func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
-	if !c.l.room() {
+	if !c.l.room() || !c.session.MayPublish() {
 		c.l.pressure.wait(c)
 		return false, nil
 	}
@@ -53,7 +53,13 @@ func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
 			return true, nil
 		}
 	}
-	return true, c.handOn(c.message(w, topic), settle)
+	m, ok := c.message(w, topic)
+	if !ok {
+		c.l.stats.InFlight.Add(1)
+		settle(errProperties)
+		return true, nil
+	}
+	return true, c.handOn(m, settle)
 }
 
 // handOn gives the sink a message, unless somebody has ended the connection.
@@ -71,24 +77,27 @@ func (c *conn) handOn(m *linkspan.Message, settle func(error)) error {
 	return nil
 }
 
-// message makes a message of the PUBLISH in w. It borrows the read buffer.
-func (c *conn) message(w *work, topic string) *linkspan.Message {
-	p, m := &w.publish, &w.message
+// message makes a message of the PUBLISH in w. It borrows the read buffer. ok is false if it has too many user
+// properties.
+func (c *conn) message(w *work, topic string) (m *linkspan.Message, ok bool) {
+	p := &w.publish
+	m, ok = &w.message, true
 	m.Reset()
 	m.Topic, m.Payload, m.QoS, m.Retain = topic, p.Payload, p.QoS, p.Retain
 	m.Endpoint, m.Client, m.Username, m.Received = c.l.cfg.Name, c.client, c.username, w.now
 	if c.version == packet.V5 {
-		setProperties(m, &p.Properties)
+		ok = setProperties(m, &p.Properties, c.l.cfg.MaxUserProperties)
 		if p.Properties.Has(packet.MessageExpiry) {
 			m.Expires = w.now.Add(time.Duration(p.Properties.MessageExpiry) * time.Second)
 		}
 	}
-	return m
+	return m, ok
 }
 
 // setProperties copies what goes along with a message from end to end, borrowed [MQTT-3.3.2-4], [MQTT-3.3.2-15],
-// [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20].
-func setProperties(m *linkspan.Message, p *packet.Properties) {
+// [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20]. It returns false if there are more than most user
+// properties.
+func setProperties(m *linkspan.Message, p *packet.Properties, most int) bool {
 	if p.Has(packet.PayloadFormat) {
 		m.PayloadFormat = linkspan.PayloadFormat(p.PayloadFormat) + linkspan.PayloadBytes
 	}
@@ -98,9 +107,13 @@ func setProperties(m *linkspan.Message, p *packet.Properties) {
 	}
 	if p.Has(packet.UserProperty) {
 		for k, v := range p.UserProperties() {
+			if len(m.UserProperties) == most {
+				return false
+			}
 			m.UserProperties = append(m.UserProperties, linkspan.Property{Key: k, Value: v})
 		}
 	}
+	return true
 }
 
 // receipt opens the window for a QoS 1 or 2 message. settle is nil if it is full; first is false for a QoS 2 message
@@ -253,7 +266,7 @@ func (c *conn) released(id uint16) (known bool, err error) {
 // appendAck adds an ack, without its words if the device takes no packets as long as that [MQTT-3.4.2-2].
 func (c *conn) appendAck(b []byte, ack *packet.Ack) []byte {
 	whole := ack.Append(b, c.version)
-	if c.largest > 0 && len(whole)-len(b) > c.largest {
+	if !c.fits(len(whole) - len(b)) {
 		ack.Properties.Reset()
 		whole = ack.Append(b, c.version)
 	}

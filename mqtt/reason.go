@@ -9,6 +9,8 @@ import (
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
+var errProperties = linkspan.Permanent(errors.New("too many user properties"))
+
 // refusals says how PUBACK and PUBREC name a permanent error. The first that matches counts.
 var refusals = [...]struct {
 	err    error
@@ -20,6 +22,7 @@ var refusals = [...]struct {
 	{linkspan.ErrTooManyTopics, packet.QuotaExceeded, "the route has as many Kafka topics as it may"},
 	{linkspan.ErrTooLarge, packet.QuotaExceeded, "the message is larger than Kafka takes"},
 	{linkspan.ErrLoop, packet.ImplementationSpecificError, "the message goes round in a loop"},
+	{errProperties, packet.QuotaExceeded, "more user properties than a message may have"},
 	{linkspan.ErrNotAuthorized, packet.NotAuthorized, "not allowed to write there"},
 }
 
@@ -59,6 +62,7 @@ var (
 	endStopping  = &ending{reason: packet.ServerShuttingDown}
 	endNoConnect = &ending{reason: packet.KeepAliveTimeout, text: "no CONNECT in time", quiet: true}
 	endNotMQTT   = &ending{reason: packet.ProtocolError, text: "the first packet is no CONNECT", quiet: true}
+	endCrowded   = &ending{reason: packet.ServerBusy, text: "too many packets that are not whole"}
 	endNotRead   = &ending{reason: packet.UnspecifiedError, text: "the device reads nothing", quiet: true}
 )
 

@@ -35,6 +35,7 @@ type Stats struct {
 	Repeated  atomic.Uint64      // QoS 2 messages sent again by the device, and not handed on again
 	InFlight  atomic.Int64       // handed to the sink and not settled
 	Backlog   atomic.Int64       // bytes held back while the sink has no room
+	Partial   atomic.Int64       // bytes held of packets that have not come whole
 
 	// Downlink, by QoS.
 

@@ -23,16 +23,32 @@ func (c *conn) subscribe(w *work, raw packet.Raw) error {
 		subs[i] = session.Subscription{Filter: strings.Clone(f.Filter), QoS: f.QoS, NoLocal: f.NoLocal,
 			RetainAsPublished: f.RetainAsPublished, RetainHandling: f.RetainHandling, ID: id}
 	}
+	var err error
 	c.session.Subscribe(subs, func(granted []session.SubscribeResult) {
 		ack := packet.Suback{PacketID: p.PacketID, Reasons: make([]packet.Reason, len(granted))}
 		for i, g := range granted {
 			ack.Reasons[i] = subscribed(g)
 		}
-		if b := c.out.open(); b != nil {
-			b.b = ack.Append(b.b, c.version) // [MQTT-3.8.4-1]
-			c.added(1)
-		}
+		err = c.answer(&ack) // [MQTT-3.8.4-1]
 	})
+	return err
+}
+
+// answer adds a SUBACK or UNSUBACK, which cannot be made shorter for a device that does not take it [MQTT-3.1.2-24].
+func (c *conn) answer(ack interface {
+	Append(dst []byte, v packet.Version) []byte
+}) error {
+	b := c.out.open()
+	if b == nil {
+		return nil
+	}
+	whole := ack.Append(b.b, c.version)
+	if !c.fits(len(whole) - len(b.b)) {
+		c.added(0)
+		return &ending{reason: packet.PacketTooLarge, text: "the device does not take the answer"}
+	}
+	b.b = whole
+	c.added(1)
 	return nil
 }
 
@@ -56,6 +72,7 @@ func (c *conn) unsubscribe(w *work, raw packet.Raw) error {
 	if err := p.Decode(c.version, raw); err != nil {
 		return err
 	}
+	var err error
 	c.session.Unsubscribe(p.Filters, func(existed []bool) {
 		ack := packet.Unsuback{PacketID: p.PacketID, Reasons: make([]packet.Reason, len(existed))}
 		for i, ok := range existed {
@@ -63,10 +80,7 @@ func (c *conn) unsubscribe(w *work, raw packet.Raw) error {
 				ack.Reasons[i] = packet.NoSubscriptionExisted
 			}
 		}
-		if b := c.out.open(); b != nil {
-			b.b = ack.Append(b.b, c.version) // [MQTT-3.10.4-4]
-			c.added(1)
-		}
+		err = c.answer(&ack) // [MQTT-3.10.4-4]
 	})
-	return nil
+	return err
 }

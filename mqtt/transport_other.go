@@ -19,7 +19,7 @@ func (s *socket) open(nc net.Conn, _ *conn) error {
 // receive reads into the connection's work.
 func (c *conn) receive() error {
 	w := c.begin()
-	n, err := c.readPlain(w.space(c.need))
+	n, err := c.readPlain(c.space(w))
 	w.w += n
 	return err
 }

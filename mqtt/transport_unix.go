@@ -55,7 +55,7 @@ func (c *conn) receive() error {
 func (c *conn) poll(fd uintptr) bool {
 	w := c.begin()
 	c.sock.fd = fd
-	space := w.space(c.need)
+	space := c.space(w)
 	n, err := c.readPlain(space)
 	if n == 0 && err == errWouldBlock {
 		c.end()

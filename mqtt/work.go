@@ -55,6 +55,28 @@ func (w *work) space(need int) []byte {
 	return w.buf[w.w:]
 }
 
+// space returns where w reads to.
+func (c *conn) space(w *work) []byte {
+	p := w.space(c.need)
+	if len(w.buf) > len(w.fixed) {
+		c.claim(len(w.buf))
+	}
+	return p
+}
+
+// claim says how many bytes the connection holds of a packet that is not whole yet. All connections together have
+// MaxPartialTotal; the one that wants more ends.
+func (c *conn) claim(n int) {
+	more := n - c.claimed
+	if more == 0 {
+		return
+	}
+	c.claimed = n
+	if total := c.l.stats.Partial.Add(int64(more)); more > 0 && total > int64(c.l.cfg.MaxPartialTotal) {
+		c.stop(endCrowded)
+	}
+}
+
 // begin gives the connection its work, with the bytes that were left when it last rested.
 func (c *conn) begin() *work {
 	if c.work != nil {
@@ -85,6 +107,11 @@ func (c *conn) end() {
 		} else {
 			c.rest = append(make([]byte, 0, len(left)), left...)
 		}
+	}
+	if c.undigested { // whole packets, which wait for the backlog
+		c.claim(0)
+	} else {
+		c.claim(cap(c.rest))
 	}
 	w.buf = nil
 	works.Put(w)
