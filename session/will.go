@@ -87,10 +87,8 @@ func (r *Registry) publish(w *will) {
 	}
 	r.wills.mu.Lock()
 	defer r.wills.mu.Unlock()
-	if linkspan.Room(r.cfg.Uplink) {
-		r.handOver(w.client, time.Time{})
-	}
-	if len(r.wills.clients[w.client]) > 0 {
+	r.handOverAll(w.client, time.Time{})
+	if left := r.wills.clients[w.client]; len(left) > 0 && !left[0].passing { // else whoever hands it over goes on
 		r.publishLater()
 	}
 }
@@ -126,37 +124,49 @@ func (r *Registry) publishSome() (moved, left bool) {
 	defer w.mu.Unlock()
 	now := time.Now()
 	for client := range w.clients { // handOver lets go of the lock, and leaves what failed where it was
-		if !linkspan.Room(r.cfg.Uplink) {
+		passed, room := r.handOverAll(client, now)
+		if moved = moved || passed; !room {
 			break
-		}
-		for r.handOver(client, now) {
-			moved = true
 		}
 	}
 	w.running = len(w.clients) > 0 && !w.stopped
 	return moved, w.running
 }
 
+// handOverAll hands over the wills of a client as long as they pass, as handOver does.
+func (r *Registry) handOverAll(client string, now time.Time) (passed, room bool) {
+	for {
+		var one bool
+		if one, room = r.handOver(client, now); !one {
+			return passed, room
+		}
+		passed = true
+	}
+}
+
 // handOver hands the oldest will of a client to the uplink, if one waits that is due and not on its way already. It
-// returns false if there is none, or if the uplink failed at once. The caller holds wills.mu, which is let go meanwhile.
-func (r *Registry) handOver(client string, now time.Time) bool {
+// reports whether the will passed, and false for room if it did not for want of that. The caller holds wills.mu, which
+// is let go meanwhile: what the uplink has locked when it answers is its own affair.
+func (r *Registry) handOver(client string, now time.Time) (passed, room bool) {
 	ws := &r.wills
 	if len(ws.clients[client]) == 0 {
-		return false
+		return false, true
 	}
 	w := ws.clients[client][0]
 	if w.passing || w.due.After(now) {
-		return false
+		return false, true
 	}
 	w.passing, w.failed = true, false
 	ws.mu.Unlock()
-	r.cfg.Uplink.Send(r.ctx, w.m, func(err error) { r.settleWill(w, err) })
+	if room = linkspan.Room(r.cfg.Uplink); room {
+		r.cfg.Uplink.Send(r.ctx, w.m, func(err error) { r.settleWill(w, err) })
+	}
 	ws.mu.Lock()
-	if w.passing = false; w.failed {
-		return false
+	if w.passing = false; !room || w.failed {
+		return false, room
 	}
 	ws.pass(w)
-	return true
+	return true, true
 }
 
 // settleWill is told by the uplink what became of w. What is worth a retry waits again, in its place.
