@@ -338,3 +338,30 @@ func TestMSKSignature(t *testing.T) {
 		}
 	})
 }
+
+// What a broker has against a token is in the error, which no other try can help [RFC 7628 3.2.2].
+func TestBearerSaysWhatTheBrokerSays(t *testing.T) {
+	s := bearerSession{nothingMore{}}
+	_, _, err := s.Challenge([]byte(`{"status":"invalid_token"}`))
+	if !hopeless(err) || !strings.Contains(err.Error(), "invalid_token") {
+		t.Errorf("got %v", err)
+	}
+	if done, _, err := s.Challenge(nil); !done || err != nil {
+		t.Errorf("an empty answer is consent, got %v %v", done, err)
+	}
+}
+
+// nothingMore is the rest of a login that is accepted.
+type nothingMore struct{}
+
+func (nothingMore) Challenge([]byte) (bool, []byte, error) { return true, nil, nil }
+
+// A token endpoint that refuses the credentials ends the start; one that is in trouble is asked again [RFC 6749 5.2].
+func TestTokenRefusedIsHopeless(t *testing.T) {
+	for status, want := range map[int]bool{400: true, 401: true, 500: false, 503: false} {
+		_, _, err := parseToken(status, []byte(`{"error":"invalid_client","error_description":"who?"}`))
+		if hopeless(err) != want || !strings.Contains(err.Error(), "invalid_client") {
+			t.Errorf("%d: hopeless %v for %v", status, hopeless(err), err)
+		}
+	}
+}

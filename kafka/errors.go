@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 
 	"github.com/linkspan/linkspan"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -53,7 +54,7 @@ func hopeless(err error) bool {
 	var host x509.HostnameError
 	var record tls.RecordHeaderError
 	return errors.Is(err, kerr.SaslAuthenticationFailed) || errors.Is(err, kerr.UnsupportedSaslMechanism) ||
-		errors.Is(err, kerr.IllegalSaslState) ||
+		errors.Is(err, kerr.IllegalSaslState) || errors.Is(err, errTokenRefused) || refusesCertificate(err) ||
 		errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &record)
 }
 
@@ -69,6 +70,8 @@ func explain(err error) error {
 		hint = "the broker refused the login; check kafka.sasl"
 	case errors.Is(err, kerr.UnsupportedSaslMechanism):
 		hint = "the broker does not offer this kafka.sasl.mechanism"
+	case refusesCertificate(err):
+		hint = "the broker refused our certificate, or the lack of one; check kafka.tls.cert and kafka.tls.key"
 	case errors.As(err, &unknown):
 		hint = "the broker's certificate is from an unknown authority; set kafka.tls.ca to its file"
 	case errors.As(err, &host):
@@ -81,6 +84,13 @@ func explain(err error) error {
 		return err
 	}
 	return fmt.Errorf("%s: %w", hint, err)
+}
+
+// refusesCertificate reports whether err is a TLS alert by which the other side says that it does not like our certificate, or
+// wants one [RFC 8446 6.2]. The standard library has no type for an alert that was received, only words.
+func refusesCertificate(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate")
 }
 
 // isDial reports whether err is one of connecting.

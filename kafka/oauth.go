@@ -16,6 +16,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/sasl"
+
 	"github.com/linkspan/linkspan"
 )
 
@@ -136,6 +139,9 @@ func (s *tokenSource) fetch(ctx context.Context) (token string, life time.Durati
 	return parseToken(resp.StatusCode, body)
 }
 
+// errTokenRefused: the token endpoint does not give a token to these credentials [RFC 6749 5.2].
+var errTokenRefused = errors.New("refused; check kafka.sasl.oauth")
+
 // parseToken reads the answer of a token endpoint [RFC 6749 5.1, 5.2].
 func parseToken(status int, body []byte) (token string, life time.Duration, err error) {
 	var answer struct {
@@ -146,8 +152,10 @@ func parseToken(status int, body []byte) (token string, life time.Duration, err 
 	}
 	err = json.Unmarshal(body, &answer)
 	switch {
+	case answer.Error != "" && (status == http.StatusBadRequest || status == http.StatusUnauthorized):
+		return "", 0, fmt.Errorf("%w: %s", errTokenRefused, strings.TrimSpace(answer.Error+" "+answer.Description))
 	case answer.Error != "":
-		return "", 0, fmt.Errorf("refused: %s %s", answer.Error, answer.Description)
+		return "", 0, fmt.Errorf("%s %s", answer.Error, answer.Description)
 	case status != http.StatusOK:
 		return "", 0, fmt.Errorf("HTTP status %d", status)
 	case err != nil:
@@ -159,4 +167,23 @@ func parseToken(status int, body []byte) (token string, life time.Duration, err 
 		life = time.Duration(min(seconds, 24*3600) * float64(time.Second))
 	}
 	return answer.AccessToken, life, nil // no life told: used for one login
+}
+
+// bearer is the SASL mechanism OAUTHBEARER, with an error that says what the broker has against the token. The library's own
+// says that there is one.
+type bearer struct{ sasl.Mechanism }
+
+func (b bearer) Authenticate(ctx context.Context, host string) (sasl.Session, []byte, error) {
+	s, first, err := b.Mechanism.Authenticate(ctx, host)
+	return bearerSession{s}, first, err
+}
+
+type bearerSession struct{ sasl.Session }
+
+// Challenge takes the broker's answer to the token: nothing, or what is wrong with it [RFC 7628 3.2.2].
+func (s bearerSession) Challenge(answer []byte) (done bool, response []byte, err error) {
+	if len(answer) > 0 {
+		return false, nil, fmt.Errorf("%w %s", kerr.SaslAuthenticationFailed, answer)
+	}
+	return s.Session.Challenge(answer)
 }

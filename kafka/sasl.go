@@ -69,10 +69,10 @@ func (s *SASLConfig) mechanism() (sasl.Mechanism, error) {
 		if err != nil {
 			return nil, err
 		}
-		return oauth.Oauth(func(ctx context.Context) (oauth.Auth, error) {
+		return bearer{oauth.Oauth(func(ctx context.Context) (oauth.Auth, error) {
 			token, err := tokens.token(ctx)
 			return oauth.Auth{Token: token, Extensions: s.OAuth.Extensions}, err
-		}), nil
+		})}, nil
 	}
 	aws := AWSConfig{}
 	if s.AWS != nil {
