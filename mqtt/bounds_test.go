@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt"
@@ -13,7 +14,7 @@ import (
 
 // Before CONNECT nobody may send a packet that is longer than a CONNECT can be.
 func TestLongConnect(t *testing.T) {
-	b := start(t)
+	b := start(t, func(c *mqtt.ListenerConfig) { c.ConnectTimeout = time.Hour })
 	c := b.dial(packet.V5)
 	c.Write(0x10, 0xF0, 0xFF, 0x3F) // 1 MiB
 	c.ExpectClosed()
@@ -145,6 +146,7 @@ func TestWillComesFirst(t *testing.T) {
 	s.full = true                        // for the will
 	s.direct = linkspan.SinkFunc(s.Send) // for messages there is room
 	b := startWith(t, s)
+	defer s.set(func(s *sink) { s.full = false })
 	old := b.dial(packet.V5)
 	old.Connect(packet.Connect{ClientID: "d", CleanStart: true, Will: &packet.Will{Topic: "t", Payload: []byte("will")}})
 	_ = old.Conn.Close()

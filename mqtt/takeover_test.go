@@ -77,7 +77,7 @@ func TestGoodbyeDeletesWillAtOnce(t *testing.T) {
 				c := b.dial(packet.V5)
 				c.Connect(packet.Connect{ClientID: "d", CleanStart: true, Will: &packet.Will{Topic: "will"}})
 				c.Send(publish(0, 0, "t", "1"), &packet.Disconnect{Reason: reason}, publish(0, 0, "t", "after the end"))
-				until(t, "all is digested", func() bool { return b.Stats().PacketsIn.Load() == 3 })
+				until(t, "all is digested", func() bool { return b.Stats().PacketsIn.Load() >= 3 })
 				_ = c.Conn.Close()
 				wills, messages := 0, 0
 				switch end {
