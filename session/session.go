@@ -162,6 +162,13 @@ func (s *Session) drop(sub *subscription) {
 	}
 }
 
+// DropWill deletes the will: the device said goodbye, and its connection ends later [MQTT-3.1.2-10].
+func (s *Session) DropWill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.will = nil
+}
+
 // Close ends the session, since its connection is gone. will publishes the will: true but for the device's own
 // DISCONNECT with reason 0x00 [MQTT-3.1.2-8, MQTT-3.1.2-10]. It is safe to call twice, and after a takeover.
 func (s *Session) Close(will bool) { s.end(0, will) }

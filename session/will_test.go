@@ -67,6 +67,9 @@ func TestWill(t *testing.T) {
 			connect(r, fmt.Sprint("left-", qos), willOf(qos, false)).session.Close(false)
 		}
 		connect(r, "none", nil).session.Close(true)
+		goodbye := connect(r, "goodbye", willOf(1, false)).session
+		goodbye.DropWill()
+		goodbye.Close(true)
 		synctest.Wait()
 		got := up.all()
 		if len(got) != 3 {
