@@ -148,7 +148,7 @@ func (c *conn) write() {
 		b.free()
 	}
 	c.out.mu.Lock()
-	c.out.writing, c.out.queued = false, true
+	c.out.writing, c.out.queued, c.out.flight = false, true, 0 // all of it is with the system
 	c.out.mu.Unlock()
 	c.l.flushers.add(c)
 }
