@@ -120,13 +120,15 @@ type bare struct {
 }
 
 // produce is the bare franz-go producer, a process of its own: idempotent, all replicas, the same keys and payloads and
-// the same settings as Linkspan's, and nothing before it.
+// the same settings as Linkspan's, and nothing before it. Without -same it writes one payload from one place in memory over and
+// over; with -same each record has its own, and the headers that Linkspan gives it.
 func produce(args []string) error {
 	flags := flag.NewFlagSet("producer", flag.ContinueOnError)
 	broker := flags.String("broker", "", "address")
 	topic := flags.String("topic", "", "topic")
 	length := flags.Duration("length", 5*time.Second, "how long")
 	payload := flags.Int("payload", 100, "bytes")
+	same := flags.Bool("same", false, "records as Linkspan writes them")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -155,7 +157,11 @@ func produce(args []string) error {
 	before, start := usage(), time.Now()
 	for i := 0; time.Since(start) < *length; {
 		for range 100 {
-			cl.Produce(context.Background(), &kgo.Record{Key: keys[i%len(keys)], Value: value}, done)
+			r := &kgo.Record{Key: keys[i%len(keys)], Value: value}
+			if *same {
+				r.Value, r.Headers = append([]byte(nil), value...), headers(r.Key)
+			}
+			cl.Produce(context.Background(), r, done)
 			i++
 		}
 	}
@@ -168,6 +174,18 @@ func produce(args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(bare{int(acked.Load()), time.Since(start), usage() - before})
 }
 
+// headers are those of a record that Linkspan writes for a message.
+func headers(key []byte) []kgo.RecordHeader {
+	device := "bench-" + string(key)
+	return []kgo.RecordHeader{
+		{Key: "mqtt.topic", Value: []byte("bench/" + string(key))},
+		{Key: "linkspan.origin", Value: []byte("devices")},
+		{Key: "mqtt.client", Value: []byte(device)},
+		{Key: "mqtt.received", Value: strconv.AppendInt(nil, time.Now().UnixMilli(), 10)},
+		{Key: "mqtt.qos", Value: []byte("1")},
+	}
+}
+
 // usage is the processor time of this process so far.
 func usage() time.Duration {
 	var u syscall.Rusage
@@ -178,12 +196,12 @@ func usage() time.Duration {
 }
 
 // runBare runs the bare producer in a process of its own.
-func runBare(l *lab, addr, topic string) (bare, error) {
+func runBare(l *lab, addr, topic string, same bool) (bare, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return bare{}, err
 	}
-	cmd := exec.CommandContext(l.ctx, self, "producer", "-broker", addr, "-topic", topic, "-length", l.length.String())
+	cmd := exec.CommandContext(l.ctx, self, "producer", "-broker", addr, "-topic", topic, "-length", l.length.String(), "-same="+strconv.FormatBool(same))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

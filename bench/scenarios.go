@@ -19,7 +19,8 @@ const producerLinger = 0
 
 // Names that the ratios under the table refer to.
 const (
-	bareProducer   = "bare producer, Apache Kafka"
+	bareProducer   = "bare producer, one payload without headers"
+	sameProducer   = "bare producer, records as Linkspan writes them"
 	uplinkFlood    = "uplink 50 × 100, Apache Kafka"
 	mosquittoAlone = "Mosquitto alone, 50 × 100"
 )
@@ -29,8 +30,10 @@ var scenarios = []struct {
 	name string
 	run  func(*lab) (result, error)
 }{
-	{bareProducer, measureBare},
+	{bareProducer, measureBare(false)},
+	{sameProducer, measureBare(true)},
 	{uplinkFlood, uplink(onApache, load{devices: 50, window: 100, payload: 100})},
+	{"uplink 50 × 100, no headers, Apache Kafka", uplink(strings.ReplaceAll(onApache, `key: "{device}"`, `key: "{device}", facts: [none]`), load{devices: 50, window: 100, payload: 100})},
 	{"uplink 50 × 100, default routes, Apache Kafka", uplink(onApacheDefault, load{devices: 50, window: 100, payload: 100})},
 	{"uplink 1,000 × 1, Apache Kafka", uplink(onApache, load{devices: 1000, window: 1, payload: 100})},
 	{"uplink 5,000/s paced, Apache Kafka", uplink(onApache, load{devices: 50, window: 100, payload: 100, rate: 5000})},
@@ -71,22 +74,24 @@ routes:
 `
 )
 
-func measureBare(l *lab) (result, error) {
-	addr, err := l.kafka()
-	if err != nil {
-		return result{}, err
+func measureBare(same bool) func(*lab) (result, error) {
+	return func(l *lab) (result, error) {
+		addr, err := l.kafka()
+		if err != nil {
+			return result{}, err
+		}
+		l.n++
+		topic := fmt.Sprintf("bench.bare.%d", l.n)
+		if err := newTopic(l.ctx, addr, topic); err != nil {
+			return result{}, err
+		}
+		b, err := runBare(l, addr, topic, same)
+		if err != nil {
+			return result{}, err
+		}
+		n, err := count(l.ctx, addr, topic)
+		return result{messages: b.Messages, elapsed: b.Elapsed, cpu: b.CPU, lost: b.Messages - n}, err
 	}
-	l.n++
-	topic := fmt.Sprintf("bench.bare.%d", l.n)
-	if err := newTopic(l.ctx, addr, topic); err != nil {
-		return result{}, err
-	}
-	b, err := runBare(l, addr, topic)
-	if err != nil {
-		return result{}, err
-	}
-	n, err := count(l.ctx, addr, topic)
-	return result{messages: b.Messages, elapsed: b.Elapsed, cpu: b.CPU, lost: b.Messages - n}, err
 }
 
 // uplink measures devices that publish, and at a set rate also how long a message is under way to a Kafka consumer.

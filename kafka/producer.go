@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/linkspan/linkspan"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -39,7 +38,8 @@ type ProducerStats struct {
 	Refused, Failed atomic.Uint64
 	// InFlight and InFlightBytes are handed over and not done. The bytes count as MaxBufferedBytes does.
 	InFlight, InFlightBytes Tally
-	// LastAck is when a record was acknowledged last, in nanoseconds since 1970, 0 for never.
+	// LastAck is when a record was acknowledged last, in nanoseconds since 1970, 0 for never. While others are in flight only
+	// every eighth counts.
 	LastAck atomic.Int64
 }
 
@@ -98,7 +98,7 @@ type record struct {
 	promise func(*kgo.Record, error) // r.finish, bound once for the record's many lives
 
 	headers [8]kgo.RecordHeader
-	bytes   [320]byte // key, value, and headers' names and values
+	bytes   [288]byte // key, value, and headers' values
 }
 
 const (
@@ -128,7 +128,10 @@ func (p *Producer) Send(_ context.Context, m *linkspan.Message, done func(error)
 		p.refuse(done, linkspan.ErrClosed)
 		return
 	}
-	r, now := p.copy(m, n), time.Now()
+	r, now := p.copy(m, n), m.Received
+	if now.IsZero() {
+		now = time.Now()
+	}
 	if r.Timestamp.IsZero() {
 		r.Timestamp = now
 	}
@@ -182,11 +185,7 @@ func (p *Producer) copy(m *linkspan.Message, n int) *record {
 	}
 	r.Record = kgo.Record{Key: keep(m.Record.Key), Value: keep(m.Payload), Topic: m.Record.Topic, Partition: m.Record.Partition, Timestamp: m.Record.Timestamp}
 	for _, h := range m.Record.Headers {
-		at := len(b)
-		b = append(b, h.Key...)
-		// The string is read by nobody but the Kafka client, and not after the promise.
-		key := unsafe.String(unsafe.SliceData(b[at:]), len(h.Key))
-		headers = append(headers, kgo.RecordHeader{Key: key, Value: keep(h.Value)})
+		headers = append(headers, kgo.RecordHeader{Key: h.Key, Value: keep(h.Value)})
 	}
 	r.Headers = headers
 	return r
@@ -257,9 +256,10 @@ func (r *record) end(err error) {
 		p.refuse(done, err)
 		return
 	}
-	p.stats.Records.Add(1)
 	p.stats.Bytes.Add(uint64(size))
-	p.stats.LastAck.Store(time.Now().UnixNano())
+	if n := p.stats.Records.Add(1); n%8 == 0 || p.stats.InFlight.Load() == 0 { // asking for the time is dear
+		p.stats.LastAck.Store(time.Now().UnixNano())
+	}
 	done(nil)
 }
 

@@ -3,12 +3,14 @@ package route
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/linkspan/linkspan"
@@ -53,6 +55,8 @@ type route struct {
 	partition *template // nil: the partitioner's choice
 	facts     facts
 	headers   []header
+	seed      maphash.Seed
+	names     [64]atomic.Pointer[userName] // of headers of user properties
 
 	topics *topicSet // the Kafka topics of a `to` with placeholders; nil: it is one
 	counts *counts
@@ -87,7 +91,7 @@ func (c *compiler) fail(key string, err error) bool {
 }
 
 func (c *compiler) compile() *route {
-	r := &route{index: c.index, name: c.config.Name, config: *c.config, counts: new(counts)}
+	r := &route{index: c.index, name: c.config.Name, config: *c.config, counts: new(counts), seed: maphash.MakeSeed()}
 	if r.name == "" {
 		r.name = "route-" + strconv.Itoa(c.index+1)
 	}

@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"hash/maphash"
 	"math"
 	"slices"
 	"strconv"
@@ -171,11 +172,23 @@ func (r *route) properties(h []linkspan.Header, s []byte, m *linkspan.Message) (
 // userHeader is the header of a user property of that name. Names that are ours, or that this route writes itself, are
 // set apart: a device cannot forge them.
 func (r *route) userHeader(name string) string {
-	if name == "" || reserved(name) || r.writes(name) {
-		return userPrefix + name
+	slot := &r.names[maphash.String(r.seed, name)%uint64(len(r.names))]
+	if u := slot.Load(); u != nil && u.name == name {
+		return u.header
 	}
-	return name
+	u := &userName{name: strings.Clone(name)}
+	if u.header = u.name; name == "" || reserved(name) || r.writes(name) {
+		u.header = userPrefix + name
+	}
+	if len(name) <= maxCached {
+		slot.Store(u)
+	}
+	return u.header
 }
+
+// A userName is the name of a user property with that of its header. Devices send few and the same again, so each route
+// remembers some, where a later one displaces an earlier one.
+type userName struct{ name, header string }
 
 func (r *route) writes(header string) bool {
 	for i := range r.headers {
