@@ -165,12 +165,6 @@ func (c *conn) run() *ending {
 	}
 }
 
-// atEase reports whether all that the reader has to do is to wait for the device.
-func (c *conn) atEase() bool {
-	return c.stopped.Load() == nil && !c.l.draining.Load() && len(c.backlog) == 0 && c.over == nil && !c.undigested &&
-		c.stack.Load() != abandoned && c.mayRead()
-}
-
 // late is for a read deadline that has passed. It sets the next one: nothing is written down per packet but the time, and
 // the deadline follows only when it fires. Whoever wakes the reader sets it to the past; so setting it comes before
 // looking at what they want.

@@ -48,15 +48,13 @@ func (c *conn) receive() error {
 	return c.sock.readErr
 }
 
-// poll reads what is there, or gives the work back and returns false to be called again when something is.
-//
-// The system has nothing more when it fills less than the buffer. What comes then is announced, even while poll is at
-// work, so the common case goes on to wait without the read that would only say so.
+// poll reads what is there, or gives the work back and returns false to be called again when something is. It is called once
+// more when all is read: the system tells the end of the stream to those who ask, and not again to those who were
+// told of bytes before it.
 func (c *conn) poll(fd uintptr) bool {
 	w := c.begin()
 	c.sock.fd = fd
-	space := c.space(w)
-	n, err := c.readPlain(space)
+	n, err := c.readPlain(w.space(c.need))
 	if n == 0 && err == errWouldBlock {
 		c.end()
 		return false
@@ -65,12 +63,6 @@ func (c *conn) poll(fd uintptr) bool {
 		err = nil
 	}
 	w.w += n
-	if err == nil && n < len(space) && c.tls == nil && c.ws == nil {
-		if err = c.digest(); err == nil && c.atEase() {
-			c.end()
-			return false
-		}
-	}
 	c.sock.readErr = err
 	return true
 }
