@@ -15,7 +15,7 @@ import (
 )
 
 // producerLinger is Linkspan's default, so that the bare producer batches alike.
-const producerLinger = 0
+const producerLinger = 5 * time.Millisecond
 
 // Names that the ratios under the table refer to.
 const (

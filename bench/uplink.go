@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,7 +50,7 @@ func (l load) publish(addr string, began func()) (published, error) {
 	for i, p := range publishers {
 		wg.Go(func() {
 			if l.rate > 0 {
-				errs[i] = p.collect(&stop)
+				errs[i] = p.collect()
 			} else {
 				errs[i] = p.flood(&stop)
 			}
@@ -60,6 +61,9 @@ func (l load) publish(addr string, began func()) (published, error) {
 	}
 	wg.Wait()
 	r := published{elapsed: time.Since(start)}
+	if l.rate > 0 {
+		r.elapsed = l.length // not what the last acks took
+	}
 	for _, p := range publishers {
 		r.acked += p.acked
 		r.acks = append(r.acks, p.latencies...)
@@ -157,8 +161,8 @@ func (p *publisher) takeAcks() error {
 // pace sends the messages of all devices in turn, at the load's rate.
 func (l load) pace(publishers []*publisher, start time.Time, stop *atomic.Bool) error {
 	defer func() {
-		for _, p := range publishers { // a device without acks to wait for must see that it is over
-			_ = p.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		for _, p := range publishers { // one that waits for no ack any more must see that it is over
+			_ = p.conn.SetReadDeadline(time.Now())
 		}
 	}()
 	sent := 0
@@ -180,14 +184,15 @@ func (l load) pace(publishers []*publisher, start time.Time, stop *atomic.Bool) 
 	return nil
 }
 
-// collect reads the acks of a paced device until it is over and all are there.
-func (p *publisher) collect(stop *atomic.Bool) error {
-	for {
+// collect reads the acks of a paced device until pace has ended and all are there.
+func (p *publisher) collect() error {
+	for ended := false; !ended || p.acked < int(p.sent.Load()); {
 		before := p.acked
-		if stop.Load() && p.acked == int(p.sent.Load()) {
-			return nil
+		err := p.takeAcks()
+		if errors.Is(err, os.ErrDeadlineExceeded) && !ended { // pace wakes all up at its end
+			ended, err = true, p.conn.SetReadDeadline(time.Now().Add(10*time.Second))
 		}
-		if err := p.takeAcks(); err != nil {
+		if err != nil {
 			return err
 		}
 		p.cond.L.Lock()
@@ -195,4 +200,5 @@ func (p *publisher) collect(stop *atomic.Bool) error {
 		p.cond.L.Unlock()
 		p.cond.Signal()
 	}
+	return nil
 }

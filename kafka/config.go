@@ -66,7 +66,7 @@ type ProducerSettings struct {
 	// Compression of batches: none, gzip, snappy, lz4 or zstd. Default none. Kafka: compression.type.
 	Compression string `yaml:"compression"`
 	// Linger is how long a batch waits for more records before it is sent; 0 sends at once, and batches form by
-	// themselves while earlier requests are on their way. Default 0, at most 1m. Kafka: linger.ms.
+	// themselves while earlier requests are on their way. Default 5ms, at most 1m. Kafka: linger.ms.
 	Linger time.Duration `yaml:"linger"`
 	// MaxBufferedBytes bounds what is handed over and not yet acknowledged: keys, values and headers, and for its keep 1 KiB
 	// a record and 48 bytes a header; beyond it, devices are made to wait. Default 64 MiB (67108864), at least 64 KiB. Kafka: buffer.memory.
@@ -145,7 +145,7 @@ func Default() Config {
 		RequestTimeout: 10 * time.Second,
 		RetryInterval:  200 * time.Millisecond,
 		Producer: ProducerSettings{
-			Compression: "none", MaxBufferedBytes: 64 << 20, MaxMessageBytes: 1000012, Partitioner: "murmur2",
+			Compression: "none", Linger: 5 * time.Millisecond, MaxBufferedBytes: 64 << 20, MaxMessageBytes: 1000012, Partitioner: "murmur2",
 			UnknownTopicTimeout: 15 * time.Second,
 		},
 		Consumer: ConsumerSettings{
