@@ -27,6 +27,8 @@ func connect(addr, id string, secure *tls.Config) (*device, error) {
 		return nil, err
 	}
 	if secure != nil {
+		secure = secure.Clone()
+		secure.ServerName = "localhost"
 		conn = tls.Client(conn, secure)
 	}
 	d := &device{conn: conn}

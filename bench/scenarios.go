@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -323,7 +324,12 @@ func (l *lab) bridge(config string) (s *server, up, down string, err error) {
 
 // listeners starts Linkspan with a plain and a secure listener, and returns the address of one and how to reach it.
 func (l *lab) listeners(secure bool) (*server, string, *tls.Config, error) {
-	certs, err := harness.NewCerts(filepath.Join(l.dir, "certs"))
+	dir := filepath.Join(l.dir, "certs")
+	err := os.MkdirAll(dir, 0o755)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	certs, err := harness.NewCerts(dir)
 	if err != nil {
 		return nil, "", nil, err
 	}
