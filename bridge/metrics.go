@@ -148,6 +148,8 @@ func deviceFamilies() []family {
 			perListener(func(s *mqtt.Stats) int64 { return s.InFlight.Load() }), "endpoint"),
 		gauge("mqtt_backlog_bytes", "Bytes of messages that connections hold back since Kafka takes none.",
 			perListener(func(s *mqtt.Stats) int64 { return s.Backlog.Load() }), "endpoint"),
+		gauge("mqtt_partial_bytes", "Bytes held of packets that have not come whole.",
+			perListener(func(s *mqtt.Stats) int64 { return s.Partial.Load() }), "endpoint"),
 
 		counter("mqtt_sent_messages_total", "Messages to devices, by QoS.",
 			perQoS(func(s *mqtt.Stats) *[3]atomic.Uint64 { return &s.Delivered }), "endpoint", "qos"),
