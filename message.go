@@ -43,6 +43,11 @@ type Message struct {
 	// Hops counts how often the message had come up to Kafka before: 0 for what a device publishes.
 	Hops uint8
 
+	// Device is the device that the route found the message to be from, or to be for; "" where the route does not tell.
+	Device string
+	// Left says of a message on the way up that Device has gone from the endpoint.
+	Left bool
+
 	// Route is the name of the route that the message took, "" before there was one; never borrowed.
 	Route string
 	// Target is the name of the one endpoint that the route sends the message down to, "" for all; never borrowed.
@@ -111,7 +116,7 @@ func (m *Message) Expired(now time.Time) bool { return !m.Expires.IsZero() && !n
 func (m *Message) Clone() *Message {
 	c := *m
 	c.Topic, c.ContentType, c.ResponseTopic = strings.Clone(m.Topic), strings.Clone(m.ContentType), strings.Clone(m.ResponseTopic)
-	c.Client, c.Username = strings.Clone(m.Client), strings.Clone(m.Username)
+	c.Client, c.Username, c.Device = strings.Clone(m.Client), strings.Clone(m.Username), strings.Clone(m.Device)
 	c.Payload, c.CorrelationData, c.Record.Key = slices.Clone(m.Payload), slices.Clone(m.CorrelationData), slices.Clone(m.Record.Key)
 	c.UserProperties, c.Record.Headers, c.Scratch = nil, nil, nil
 	for _, p := range m.UserProperties {
