@@ -92,6 +92,8 @@ func (r *Registry) Connect(req ConnectRequest) *Session {
 	if req.Will != nil {
 		s.will = &will{m: req.Will, expiry: req.WillExpiry}
 	}
+	s.connecting.Lock()
+	defer s.connecting.Unlock()
 	r.mu.Lock()
 	closed, old := r.closed, r.clients[s.client]
 	if !closed {
@@ -105,7 +107,12 @@ func (r *Registry) Connect(req ConnectRequest) *Session {
 		s.conn.Disconnect(ShuttingDown)
 		return s
 	}
-	if old != nil && old.end(TakenOver, true) {
+	if old == nil {
+		return s
+	}
+	old.connecting.Lock() // it may still be ending the one before it, which has to stop before this one starts (P3)
+	old.connecting.Unlock()
+	if old.end(TakenOver, true) {
 		r.stats.Takeovers.Add(1)
 		r.log.Debug("session taken over", "client", s.client, "from", old.endpoint, "to", s.endpoint)
 	}

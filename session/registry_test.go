@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -44,6 +45,61 @@ func testTakeover(t *testing.T) {
 	if n := len(up.all()); n != 1 {
 		t.Errorf("%d wills", n)
 	}
+}
+
+// A third connection that comes while the second still waits for the first to stop waits for both: no two of them hand over
+// messages at a time (P3) [MQTT-3.1.4-3].
+func TestTakeoverWaitsForAll(t *testing.T) {
+	r := newRegistry(t, nil)
+	first := &leaving{asked: make(chan struct{}), left: make(chan struct{})}
+	r.Connect(ConnectRequest{ClientID: "same", Conn: first})
+	var wg sync.WaitGroup
+	second := &device{}
+	wg.Go(func() { r.Connect(ConnectRequest{ClientID: "same", Conn: second}) })
+	<-first.asked
+	early := false
+	third := make(chan struct{})
+	wg.Go(func() {
+		r.Connect(ConnectRequest{ClientID: "same", Conn: &device{}})
+		close(third)
+	})
+	for len(second.reasons()) == 0 && r.clientOf("same") == second {
+		runtime.Gosched()
+	}
+	for range 1000 {
+		runtime.Gosched()
+	}
+	select {
+	case <-third:
+		early = true
+	default:
+	}
+	close(first.left)
+	wg.Wait()
+	if early {
+		t.Error("the third connection started before the first had stopped")
+	}
+	if why := second.reasons(); !slices.Equal(why, []Reason{TakenOver}) {
+		t.Errorf("the second was disconnected with %v", why)
+	}
+}
+
+// leaving is a connection that takes its time to stop.
+type leaving struct {
+	device
+	asked, left chan struct{}
+}
+
+func (l *leaving) Disconnect(Reason) {
+	close(l.asked)
+	<-l.left
+}
+
+// clientOf returns the connection that has the client's place.
+func (r *Registry) clientOf(id string) Conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.clients[id].conn
 }
 
 // Any number of connections of one client at once leave one, and those before it closed (ENM-A5).

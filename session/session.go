@@ -19,6 +19,8 @@ type Session struct {
 	endpoint string
 	window   uint16 // QoS 1 and 2 messages that the device takes at a time
 
+	connecting sync.Mutex // held by Connect
+
 	mu      sync.Mutex
 	closed  bool
 	awaited bool   // Send waits for room in the queue
