@@ -118,7 +118,7 @@ func TestConfigurationThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// Whatever prints or logs a configuration does not show its secrets.
+// Whatever prints or logs a configuration does not show its secrets (CON-A10, KAL-W10).
 func TestSecretsAreNotPrinted(t *testing.T) {
 	cfg, err := Parse("l.yaml", []byte("kafka: {brokers: [a:1], sasl: {mechanism: plain, username: u, password: \"${PW}\"}}"), []string{"PW=hunter2"})
 	if err != nil {

@@ -30,7 +30,7 @@ func oauth(secret string) string {
 		world.issuer.TokenURL, world.issuer.ID, secret)
 }
 
-// Every way to log in to Kafka: a device's message is acknowledged, and in Kafka.
+// Every way to log in to Kafka, OAUTHBEARER with OIDC client credentials among them (CON-A9): a device's message is acknowledged, and in Kafka.
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	kafka, certs := world.kafka, world.certs
@@ -53,7 +53,7 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// A token is renewed before it expires, while messages go on.
+// CON-A9: a token is renewed before it expires, while messages go on.
 func TestTokenRenewed(t *testing.T) {
 	t.Parallel()
 	name := topic(t, world.kafka, "token-renewed", 1)

@@ -10,7 +10,7 @@ import (
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
-// P1, ENM-A7, KAL-W1 [MQTT-4.3.2-2], [MQTT-4.3.3-8]: nothing is acknowledged before the sink has custody.
+// P1, CON-A5, VXM-A2, ENM-A7, KAL-W1, CON-W1 [MQTT-4.3.2-2], [MQTT-4.3.3-8]: nothing is acknowledged before the sink has custody.
 func TestAckMeansStored(t *testing.T) {
 	everyVersion(t, func(t *testing.T, v packet.Version) {
 		b := start(t)
@@ -131,7 +131,7 @@ func TestRetriableErrorEndsConnection(t *testing.T) {
 	}
 }
 
-// [MQTT-4.3.3-10]: a QoS 2 message is handed on once, however often it comes, and answered only with custody.
+// VXM-A3 [MQTT-4.3.3-10]: a QoS 2 message is handed on once, however often it comes, and answered only with custody.
 func TestQoS2Once(t *testing.T) {
 	everyVersion(t, func(t *testing.T, v packet.Version) {
 		b := start(t)
