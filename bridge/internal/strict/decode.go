@@ -63,16 +63,25 @@ func (d *Decoder) object(path string, n *yaml.Node, v reflect.Value) {
 		d.problem(path, n, "must be a section with keys, not %s; known keys: %s", kindOf(n), strings.Join(Keys(v.Type()), ", "))
 		return
 	}
-	for key, value := range d.pairs(path, n) {
-		at := join(path, key.Value)
-		field, ok := fieldByKey(v, key.Value)
-		if !ok {
-			d.problem(at, key, "unknown key; %s", suggest(key.Value, Keys(v.Type())))
-			continue
-		}
-		d.said(at, d.place(key))
-		d.decode(at, value, field)
+	if Shapes(v.Type()) != nil {
+		d.shaped(path, n, v)
+		return
 	}
+	for key, value := range d.pairs(path, n) {
+		d.entry(path, key, value, v)
+	}
+}
+
+// entry sets the field of a struct that a key names.
+func (d *Decoder) entry(path string, key, value *yaml.Node, v reflect.Value) {
+	at := join(path, key.Value)
+	field, ok := fieldByKey(v, key.Value)
+	if !ok {
+		d.problem(at, key, "unknown key; %s", suggest(key.Value, Keys(v.Type())))
+		return
+	}
+	d.said(at, d.place(key))
+	d.decode(at, value, field)
 }
 
 // dictionary sets entries of a map with text keys.

@@ -22,7 +22,7 @@ func (d *Decoder) Environ(prefix string, environ []string, into any, others ...s
 	v := reflect.ValueOf(into).Elem()
 	d.literal = true
 	defer func() { d.literal = false }()
-	for _, assignment := range slices.Sorted(slices.Values(environ)) {
+	for _, assignment := range inOrder(environ, v.Type()) {
 		name, value, _ := strings.Cut(assignment, "=")
 		rest, ours := strings.CutPrefix(name, prefix)
 		if !ours || value == "" || slices.Contains(others, name) {
@@ -44,6 +44,23 @@ func (d *Decoder) Environ(prefix string, environ []string, into any, others ...s
 			d.problem("", &yaml.Node{}, "unknown variable; %s", hint)
 		}
 	}
+}
+
+// inOrder sorts variables by name, but for those that tell the shape of a section: they come before others of that section.
+func inOrder(environ []string, t reflect.Type) []string {
+	tell := shapeKeys(t)
+	rank := func(assignment string) string {
+		name, _, _ := strings.Cut(assignment, "=")
+		for _, key := range tell {
+			if section, ok := strings.CutSuffix(name, "_"+shout(key)); ok {
+				return section + " "
+			}
+		}
+		return name
+	}
+	return slices.SortedStableFunc(slices.Values(slices.Sorted(slices.Values(environ))), func(a, b string) int {
+		return strings.Compare(rank(a), rank(b))
+	})
 }
 
 // value makes a node of a variable's text, nil if it is not what t takes.
@@ -97,6 +114,11 @@ func resolve(name string, v reflect.Value) (path []string, t reflect.Type) {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
+		for _, s := range chosenFirst(v) {
+			if path, t := resolve(name, v.Field(s.Index)); path != nil {
+				return path, t
+			}
+		}
 		for _, f := range Fields(v.Type()) {
 			if path, t := step(name, f.Key, v.FieldByIndex(f.Index)); path != nil {
 				return path, t

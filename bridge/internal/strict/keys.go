@@ -14,13 +14,14 @@ type Field struct {
 }
 
 // Fields returns the keys of a struct in the order of their declaration, those of inlined structs in place. A field
-// without a yaml tag, or with "-", has no key.
+// without a yaml tag, or with "-", has no key; nor have those that [Shapes] returns.
 func Fields(t reflect.Type) []Field {
 	var out []Field
 	for i := range t.NumField() {
 		f := t.Field(i)
 		key, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		switch {
+		case strings.HasPrefix(options, shapeOption): // a section of its own shape
 		case options == "inline":
 			for _, inner := range Fields(f.Type) {
 				inner.Index = append([]int{i}, inner.Index...)
@@ -33,9 +34,16 @@ func Fields(t reflect.Type) []Field {
 	return out
 }
 
-// Keys returns the keys of a struct in the order of their declaration.
+// Keys returns the keys of a struct in the order of their declaration, those of all its shapes without repeats.
 func Keys(t reflect.Type) []string {
 	var keys []string
+	for _, s := range Shapes(t) {
+		for _, k := range Keys(s.Type) {
+			if !slices.Contains(keys, k) {
+				keys = append(keys, k)
+			}
+		}
+	}
 	for _, f := range Fields(t) {
 		keys = append(keys, f.Key)
 	}

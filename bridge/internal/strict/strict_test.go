@@ -25,8 +25,28 @@ type house struct {
 	Rooms   map[string]room   `yaml:"rooms"`
 	Rules   []rule            `yaml:"rules"`
 	Attic   *garden           `yaml:"attic"`
+	Ways    map[string]way    `yaml:"ways"`
 	common  `yaml:",inline"`
 	hidden  int
+}
+
+// A way is a door or a window.
+type way struct {
+	Door   *door   `yaml:",shape=handle"`
+	Window *window `yaml:",shape=glass"`
+}
+
+type door struct {
+	Handle string `yaml:"handle"`
+	Height int    `yaml:"height"`
+	Lock   string `yaml:"lock"`
+}
+
+func (d *door) SetDefaults() { d.Height = 2 }
+
+type window struct {
+	Glass  string   `yaml:"glass"`
+	Height []string `yaml:"height"` // another meaning
 }
 
 type common struct {
@@ -291,4 +311,57 @@ func FuzzEnviron(f *testing.F) {
 		var d Decoder
 		d.Environ("HOUSE_", []string{"HOUSE_" + name + "=" + value}, &house{Rooms: map[string]room{"x": {}}})
 	})
+}
+
+// The key that is there decides what the others of a section mean, wherever it stands.
+func TestShapes(t *testing.T) {
+	h, err := decodeFile("ways: {a: {height: 3, handle: brass}, b: {glass: blue, height: [1, low]}, c: {handle: iron}}", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]way{
+		"a": {Door: &door{Handle: "brass", Height: 3}}, "b": {Window: &window{"blue", []string{"1", "low"}}}, "c": {Door: &door{Handle: "iron", Height: 2}},
+	}
+	if !reflect.DeepEqual(h.Ways, want) {
+		t.Errorf("got %+v", h.Ways)
+	}
+	for text, want := range map[string]string{
+		"ways: {a: {handle: x, glass: y}}":     "h.yaml:1:23: ways.a.glass: stands beside handle, and only one of the two can be; remove one",
+		"ways: {a: {glass: y, lock: z}}":       "h.yaml:1:22: ways.a.lock: goes with handle, and this section has glass; remove it",
+		"ways: {a: {glass: y, hight: z}}":      "h.yaml:1:22: ways.a.hight: unknown key; did you mean height?",
+		"ways: {a: {hight: z}}":                "h.yaml:1:12: ways.a.hight: unknown key; did you mean height?",
+		"ways: {a: {handle: x, height: tall}}": `h.yaml:1:31: ways.a.height: "tall" is not a whole number`,
+		"ways: {a: {handle: x, handle: y}}":    "h.yaml:1:23: ways.a.handle: is there twice; the first is in line 1",
+	} {
+		if _, err := decodeFile(text, nil); err == nil || err.Error() != want {
+			t.Errorf("%s:\n got %v\nwant %s", text, err, want)
+		}
+	}
+	if h, err := decodeFile("ways: {a: {height: 3, glass: null}}", nil); err != nil || h.Ways["a"] != (way{}) {
+		t.Errorf("without a key that tells: %+v %v", h.Ways, err)
+	}
+}
+
+func TestShapesFromTheEnvironment(t *testing.T) {
+	h := house{}
+	var d Decoder
+	d.File("h.yaml", []byte("ways: {front-door: {handle: brass}, back: {glass: blue}}"), &h)
+	d.Environ("X_", []string{
+		"X_WAYS_FRONT_DOOR_HEIGHT=4", "X_WAYS_BACK_HEIGHT=low,high", "X_WAYS_NEW_HEIGHT=5", "X_WAYS_NEW_LOCK=yes", "X_WAYS_NEW_HANDLE=iron",
+		"X_WAYS_LATE_HEIGHT=[a]", "X_WAYS={late: {glass: green}}",
+	}, &h)
+	if err := d.Err(); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]way{
+		"front-door": {Door: &door{Handle: "brass", Height: 4}}, "back": {Window: &window{"blue", []string{"low", "high"}}},
+		"new": {Door: &door{"iron", 5, "yes"}}, "late": {Window: &window{"green", []string{"a"}}},
+	}
+	if !reflect.DeepEqual(h.Ways, want) {
+		t.Errorf("got %+v", h.Ways)
+	}
+	d.Environ("X_", []string{"X_WAYS_BACK_LOCK=yes"}, &h)
+	if err := d.Err(); err == nil || !strings.Contains(err.Error(), "X_WAYS_BACK_LOCK: ways.back.lock: goes with handle, and this section has glass") {
+		t.Errorf("got %v", err)
+	}
 }
