@@ -37,7 +37,7 @@ func Parse(name string, text []byte, environ []string) (Config, error) {
 		name = "default configuration"
 	}
 	cfg := Default()
-	d := &strict.Decoder{Lookup: lookup(environ)}
+	d := &strict.Decoder{Lookup: lookup(environ), ReadFile: os.ReadFile}
 	d.File(name, text, &cfg)
 	d.Environ(EnvPrefix, environ, &cfg, EnvConfig)
 	if err := d.Err(); err != nil {

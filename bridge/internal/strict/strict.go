@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -52,6 +53,10 @@ func (p Problem) Error() string {
 type Decoder struct {
 	// Lookup is what ${NAME} in a value is looked up with, os.LookupEnv for example. nil: there are no variables.
 	Lookup func(name string) (value string, ok bool)
+	// ReadFile is what ${file:PATH} in a value is read with, os.ReadFile for example. nil: there are no files.
+	ReadFile func(name string) ([]byte, error)
+	// Verbatim says that ${ has no meaning in files either: they are another program's.
+	Verbatim bool
 
 	places   map[string]Place
 	problems []error
@@ -134,36 +139,70 @@ func (d *Decoder) said(path string, p Place) {
 
 var variable = regexp.MustCompile(`\$\$\{|\$\{[^}]*\}?`)
 var variableName = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)(:-(.*))?\}$`)
+var variableFile = regexp.MustCompile(`^\$\{file:(.+)\}$`)
 
-// expand replaces ${NAME} and ${NAME:-default} in a scalar. $${ stands for ${ itself.
+// maxFile bounds what ${file:PATH} stands for: a value, not a document.
+const maxFile = 1 << 20
+
+// expand replaces ${NAME}, ${NAME:-default} and ${file:PATH} in a scalar. $${ stands for ${ itself.
 func (d *Decoder) expand(path string, n *yaml.Node) (text string, ok bool) {
-	if d.literal {
+	if d.literal || d.Verbatim {
 		return n.Value, true
 	}
 	ok = true
 	text = variable.ReplaceAllStringFunc(n.Value, func(s string) string {
-		if s == "$${" {
-			return "${"
-		}
-		m := variableName.FindStringSubmatch(s)
-		if m == nil {
-			d.problem(path, n, "%s is not a variable; write ${NAME}, ${NAME:-default}, or $${ for ${ itself", s)
-			ok = false
-			return s
-		}
-		var value string
-		var set bool
-		if d.Lookup != nil {
-			value, set = d.Lookup(m[1])
-		}
-		switch {
-		case m[2] != "" && value == "":
-			return m[3]
-		case !set:
-			d.problem(path, n, "the environment has no variable %s; set it, or write ${%s:-default}", m[1], m[1])
+		value, err := d.standsFor(s)
+		if err != nil {
+			d.problem(path, n, "%v", err)
 			ok = false
 		}
 		return value
 	})
 	return text, ok
+}
+
+// standsFor returns what one match of variable is to be replaced with.
+func (d *Decoder) standsFor(s string) (string, error) {
+	if s == "$${" {
+		return "${", nil
+	}
+	if m := variableFile.FindStringSubmatch(s); m != nil {
+		return d.content(m[1])
+	}
+	m := variableName.FindStringSubmatch(s)
+	if m == nil {
+		return "", fmt.Errorf("%s is not a variable; write ${NAME}, ${NAME:-default}, ${file:/path}, or $${ for ${ itself", s)
+	}
+	var value string
+	var set bool
+	if d.Lookup != nil {
+		value, set = d.Lookup(m[1])
+	}
+	switch {
+	case m[2] != "" && value == "":
+		return m[3], nil
+	case !set:
+		return "", fmt.Errorf("the environment has no variable %s; set it, or write ${%s:-default}", m[1], m[1])
+	}
+	return value, nil
+}
+
+// content returns what a file holds, without the line end that editors and `echo` put at the end of it.
+func (d *Decoder) content(name string) (string, error) {
+	if strings.Contains(name, "${") {
+		return "", fmt.Errorf("${file:%s}: variables do not nest; write the path in full", name)
+	}
+	if d.ReadFile == nil {
+		return "", fmt.Errorf("${file:%s}: files cannot be named here", name)
+	}
+	text, err := d.ReadFile(name)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("${file:%s}: %w; the path is seen from where the process was started", name, err)
+	case len(text) > maxFile:
+		return "", fmt.Errorf("${file:%s}: the file has %d bytes; a value has at most %d", name, len(text), maxFile)
+	case !utf8.Valid(text):
+		return "", fmt.Errorf("${file:%s}: the file is not text (UTF-8)", name)
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), nil
 }
