@@ -77,7 +77,7 @@ func BenchmarkUplinkMiss(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				m.Topic, m.Scratch = topics[i%len(topics)], m.Scratch[:0]
-				if err := table.Up(m); err != nil {
+				if _, err := table.Up(m); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -93,7 +93,7 @@ func BenchmarkDownlink(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			table := mustNew(b, DefaultRoutes(), devices())
 			m := published("plant/hall-1/line900/t7/temp")
-			if err := table.Up(m); err != nil {
+			if _, err := table.Up(m); err != nil {
 				b.Fatal(err)
 			}
 			table = mustNew(b, routes, devices())

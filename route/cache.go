@@ -8,12 +8,14 @@ import (
 // A plan is what all messages of one topic and endpoint have in common. It never changes.
 type plan struct {
 	endpoint, topic string // what it is for; on the way down the Kafka topic and ""
+	client          bool   // the endpoint dials a broker
 
 	route    *route
 	refusal  error // no message of this topic goes through
 	captures []string
 	name     string // the topic on the other side; "" where messages differ
 	key      string // where messages do not differ
+	device   string // where messages do not differ
 }
 
 // A cache remembers plans. It has a fixed number of places, and two topics that want the same one displace each other,

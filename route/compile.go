@@ -43,16 +43,22 @@ type route struct {
 	rule   naming
 
 	// Way up: what is taken from which endpoints.
-	endpoints []string
-	filter    *filter
+	endpoints    []string
+	filter       *filter
+	skipRetained bool
 	// Way down: what is taken, and the one endpoint that it is for, "" for all.
-	pattern *pattern
-	target  string
-	targets []string // the endpoints that it may reach
+	pattern   *pattern
+	target    string
+	listeners []string // the endpoints that it reaches, by their kind
+	clients   []string
+	located   bool // it goes to the one of them where the device is
+	unknown   Unknown
 
 	topic     *template // of the topic on the other side
 	key       *template // nil: no key
 	partition *template // nil: the partitioner's choice
+	device    *template // nil: it does not tell
+	offline   []string  // payloads that say that the device has left
 	facts     facts
 	headers   []header
 	seed      maphash.Seed
@@ -160,7 +166,11 @@ func (c *compiler) refuse(way string, set map[string]bool) {
 }
 
 func (c *compiler) up(r *route, from, filter, to string) {
-	c.refuse("up", map[string]bool{"qos": c.config.QoS != nil, "retain": c.config.Retain != nil})
+	c.refuse("up", map[string]bool{
+		"qos": c.config.QoS != nil, "retain": c.config.Retain != nil, "unknown": c.config.Unknown != "", "park_for": c.config.ParkFor != 0,
+	})
+	c.presence(r)
+	c.retained(r, from)
 	if c.index < 0 {
 		for _, e := range c.endpoints {
 			r.endpoints = append(r.endpoints, e.Name)
@@ -172,7 +182,11 @@ func (c *compiler) up(r *route, from, filter, to string) {
 	if r.filter, err = newFilter(filter); c.fail("from", err) {
 		return
 	}
+	if strings.HasPrefix(filter, "$share/") {
+		c.fail("from", errors.New("how a subscription is shared is up to the endpoint: write the filter that comes after $share/GROUP/"))
+	}
 	sc := scope{captures: r.filter.captures}
+	c.device(r, sc)
 	if r.topic, err = newTemplate(to, sc); !c.fail("to", err) {
 		c.kafkaTarget(r)
 	}
@@ -236,22 +250,20 @@ func (c *compiler) down(r *route, from, scheme, to string) {
 	r.down = true
 	c.refuse("down", map[string]bool{
 		"key": c.config.Key != nil, "partition": c.config.Partition != "", "facts": c.config.Facts != nil,
-		"headers": c.config.Headers != nil, "max_topics": c.config.MaxTopics != 0,
+		"headers": c.config.Headers != nil, "max_topics": c.config.MaxTopics != 0, "presence": c.config.Presence != nil,
+		"retained": c.config.Retained != "",
 	})
 	if q := c.config.QoS; q != nil && (*q < 0 || *q > 2) {
 		c.fail("qos", fmt.Errorf("%d is no quality of service: 0, 1 or 2", *q))
 	}
-	r.targets = c.resolve("to", scheme)
-	for _, e := range c.endpoints {
-		if e.Name == scheme {
-			r.target = e.Name
-		}
-	}
+	c.location(r, scheme)
 	var err error
 	if r.pattern, err = newPattern(from); c.fail("from", err) {
 		return
 	}
-	if r.topic, err = newTemplate(to, scope{captures: r.pattern.captures, down: true}); c.fail("to", err) {
+	sc := scope{captures: r.pattern.captures, down: true}
+	c.device(r, sc)
+	if r.topic, err = newTemplate(to, sc); c.fail("to", err) {
 		return
 	}
 	if len(r.topic.ops) == 0 {

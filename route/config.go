@@ -31,6 +31,22 @@ type Config struct {
 	// Retain says whether brokers keep the message for new subscribers. Default: as the record's mqtt.retain header says,
 	// else false. Way down only.
 	Retain *bool `yaml:"retain,omitempty"`
+	// Device is a template of the name of the device that a message is from or for: on the way up such as "{device}" for a
+	// level that from names, on the way down such as "{key}". What comes up tells where the device is; what goes down
+	// to several endpoints, one of which dials a broker, goes only there. Listeners have it in any case: their
+	// devices say themselves what they want. Default: "", the route does not tell.
+	Device string `yaml:"device,omitempty"`
+	// Presence says that the messages of the route tell whether their device is there. Needs device. Way up only.
+	Presence *Presence `yaml:"presence,omitempty"`
+	// Retained says what becomes of messages that a broker had retained from earlier: take or skip. They come again with
+	// each new subscription to it. Default: take, with the header mqtt.retain. Way up only, from endpoints that dial.
+	Retained string `yaml:"retained,omitempty"`
+	// Unknown says what becomes of a record whose device nobody has seen: park (it waits until the device is seen), flood
+	// (it goes to all endpoints of the route) or dead-letter. Default: park. Way down only, with device.
+	Unknown string `yaml:"unknown,omitempty"`
+	// ParkFor is how long a record waits for its device before it goes to the dead letter topic. Default: 0, as the fleet
+	// is configured. Way down only, with device.
+	ParkFor time.Duration `yaml:"park_for,omitempty"`
 	// Expiry is the longest time for which a message is of use, counted from when it was received, in whole seconds. A
 	// message that says less keeps its own. Default: 0, no limit.
 	Expiry time.Duration `yaml:"expiry,omitempty"`
@@ -41,6 +57,13 @@ type Config struct {
 	Partitions int32 `yaml:"partitions,omitempty"`
 	// Replication is how many replicas they get. Default: 0, as Kafka is configured.
 	Replication int16 `yaml:"replication,omitempty"`
+}
+
+// Presence is how the messages of a route tell whether a device is there.
+type Presence struct {
+	// Offline are the payloads that say that the device has left, such as its will; "" is the empty one. Any other says
+	// that it is there. Required.
+	Offline []string `yaml:"offline"`
 }
 
 // Options are what the routes of a [Table] share.
@@ -63,7 +86,7 @@ type Options struct {
 type Endpoint struct {
 	Name     string
 	Protocol string // mqtt or amqp, whatever it runs over
-	Client   bool   // it dials a broker, which may send back what it is sent
+	Client   bool   // it dials a broker; the others are listeners
 }
 
 // A TopicSpec is a Kafka topic that a route needs.

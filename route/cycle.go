@@ -65,13 +65,10 @@ func (t *Table) Cycles() []Cycle {
 func (t *Table) turns(up, down *route) []turn {
 	var turns []turn
 	sent := down.sent()
-	for _, e := range t.options.Endpoints {
-		if !e.Client || !slices.Contains(down.targets, e.Name) {
-			continue
-		}
+	for _, client := range down.clients {
 		for _, next := range t.ups() {
-			if slices.Contains(next.endpoints, e.Name) && next.filter.overlaps(sent) {
-				turns = append(turns, turn{up, down, next, e.Name})
+			if slices.Contains(next.endpoints, client) && next.filter.overlaps(sent) {
+				turns = append(turns, turn{up, down, next, client})
 			}
 		}
 	}

@@ -20,9 +20,16 @@ type Explanation struct {
 	Err error
 	// NewTopic: the record's Kafka topic is not one that the table knows of, so it may have to be made.
 	NewTopic bool
+	// Skipped: the message is one that a broker had retained, and the route leaves those alone.
+	Skipped bool
+	// Ways are how a record gets to the endpoints that its route reaches: to the listeners first.
+	Ways []Way
+	// Located is what the fleet knows of a record that goes to where its device is; nil: it does not ask. Without a name in
+	// it the record goes to the listeners alone, and to the dead letter topic.
+	Located *Located
 	// HeadersLeftOut is how many of the record's headers MQTT has no form for.
 	HeadersLeftOut int
-	// Message is what comes out: its Record on the way up, the rest on the way down.
+	// Message is what comes out: its Record, Device and Left on the way up, the rest on the way down.
 	Message *linkspan.Message
 }
 
@@ -31,6 +38,14 @@ type Step struct {
 	Route, From, To string
 	// Why it does not take the message, "" where it does.
 	Why string
+}
+
+// A Way is how a record gets to one endpoint.
+type Way struct {
+	Endpoint string
+	Client   bool // it dials a broker
+	Located  bool // only if the device is there, or may be: see Located.Unknown
+	Looped   bool // not at all: it came from there, and would come up again
 }
 
 // ExplainUp explains what becomes of a message that a device publishes. Where m.Endpoint is empty, the first endpoint that is
@@ -56,6 +71,9 @@ func (t *Table) ExplainUp(m *linkspan.Message) Explanation {
 		e.Steps = append(e.Steps, p.route.step(""))
 	}
 	e.Route = p.route.name
+	if e.Skipped = p.skips(m); e.Skipped {
+		return e
+	}
 	if e.Err = t.fillUp(m, p, false); e.Err == nil && p.route.topics != nil {
 		e.NewTopic, e.Err = p.route.wouldMake(m.Record.Topic)
 	}
@@ -97,7 +115,19 @@ func (t *Table) ExplainDown(m *linkspan.Message) Explanation {
 	e.Steps = append(e.Steps, p.route.step(""))
 	e.Route = p.route.name
 	leftOut, err := t.fillDown(m, p)
-	e.HeadersLeftOut, e.Err = int(leftOut), err
+	if e.HeadersLeftOut, e.Err = int(leftOut), err; err != nil {
+		return e
+	}
+	for _, name := range p.route.listeners {
+		e.Ways = append(e.Ways, Way{Endpoint: name})
+	}
+	for _, name := range p.route.clients {
+		e.Ways = append(e.Ways, Way{name, true, p.route.located, t.returns(m, name)})
+	}
+	if p.route.located {
+		where := p.route.place(m)
+		e.Located = &where
+	}
 	return e
 }
 

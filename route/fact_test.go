@@ -56,7 +56,7 @@ func TestHeadersAreReversible(t *testing.T) {
 	table := mustNew(t, DefaultRoutes(), devices())
 	rapid.Check(t, func(t *rapid.T) {
 		sent := drawMessage(t)
-		if err := table.Up(sent); err != nil {
+		if _, err := table.Up(sent); err != nil {
 			t.Fatal(err)
 		}
 		got := fetched(sent)
@@ -81,7 +81,7 @@ func TestReservedHeadersCannotBeForged(t *testing.T) {
 	for _, name := range []string{"mqtt.client", "mqtt.topic", "mqtt.username", "linkspan.origin", "linkspan.hops", "site"} {
 		m.UserProperties = append(m.UserProperties, linkspan.Property{Key: name, Value: "forged"})
 	}
-	if err := table.Up(m); err != nil {
+	if _, err := table.Up(m); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"mqtt.client": "t7", "mqtt.topic": "a/b", "linkspan.origin": "devices", "site": "real"} {
@@ -160,7 +160,7 @@ func TestFactsThatAreWritten(t *testing.T) {
 		table := mustNew(t, []Config{{From: "mqtt:#", To: "kafka:k", Facts: c.facts}}, devices())
 		m := published("a")
 		m.Retain, m.UserProperties = true, []linkspan.Property{{Key: "u", Value: "v"}}
-		if err := table.Up(m); err != nil {
+		if _, err := table.Up(m); err != nil {
 			t.Fatal(err)
 		}
 		var got []string
@@ -189,7 +189,7 @@ func TestExpiry(t *testing.T) {
 		if m.Received = received; c.device > 0 {
 			m.Expires = received.Add(c.device)
 		}
-		if err := table.Up(m); err != nil {
+		if _, err := table.Up(m); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := string(m.Record.Header("mqtt.expiry")), c.header/time.Second; got != strconv.Itoa(int(want)) {

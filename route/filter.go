@@ -119,6 +119,21 @@ func (f *filter) match(topic string, captured []string) ([]string, bool) {
 	return captured, f.rest || !more
 }
 
+// String returns f as MQTT writes it.
+func (f *filter) String() string {
+	var levels []string
+	for _, l := range f.levels {
+		if l.any {
+			l.literal = "+"
+		}
+		levels = append(levels, l.literal)
+	}
+	if f.rest {
+		levels = append(levels, "#")
+	}
+	return strings.Join(levels, "/")
+}
+
 // wild reports whether the first level is a wildcard.
 func (f *filter) wild() bool { return len(f.levels) == 0 || f.levels[0].any }
 

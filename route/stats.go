@@ -14,6 +14,8 @@ type counts struct {
 	loop            atomic.Uint64
 	expired         atomic.Uint64
 	leftOut         atomic.Uint64
+	skipped, looped atomic.Uint64
+	noDevice        atomic.Uint64
 }
 
 // add counts a message that went through, or why it did not.
@@ -26,6 +28,8 @@ func (c *counts) add(m *linkspan.Message, err error) {
 		c.tooManyTopics.Add(1)
 	case linkspan.ErrLoop:
 		c.loop.Add(1)
+	case ErrNoDevice:
+		c.noDevice.Add(1)
 	default:
 		c.invalidTopic.Add(1)
 	}
@@ -63,6 +67,9 @@ type RouteStats struct {
 	Loop           uint64 // refused: came up too often
 	Expired        uint64 // records that were of no more use
 	HeadersLeftOut uint64 // headers that MQTT has no form for
+	Skipped        uint64 // messages that a broker had retained, left alone by `retained: skip`
+	NoDevice       uint64 // records refused: they do not name their device
+	Looped         uint64 // records not sent back to the broker that they came from, see [Table.DownlinkTo]
 	KafkaTopics    int    // that a `to` with placeholders has made or found
 }
 
@@ -81,7 +88,7 @@ func (t *Table) Stats() Stats {
 		rs := RouteStats{
 			Route: r.name, Down: r.down, Messages: c.messages.Load(), Bytes: c.bytes.Load(),
 			TooManyTopics: c.tooManyTopics.Load(), InvalidTopic: c.invalidTopic.Load(), Loop: c.loop.Load(),
-			Expired: c.expired.Load(), HeadersLeftOut: c.leftOut.Load(),
+			Expired: c.expired.Load(), HeadersLeftOut: c.leftOut.Load(), Skipped: c.skipped.Load(), Looped: c.looped.Load(), NoDevice: c.noDevice.Load(),
 		}
 		if r.topics != nil {
 			r.topics.mu.RLock()

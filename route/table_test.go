@@ -18,7 +18,7 @@ import (
 func up(t *testing.T, table *Table, topic string) *linkspan.Message {
 	t.Helper()
 	m := published(topic)
-	if err := table.Up(m); err != nil {
+	if _, err := table.Up(m); err != nil {
 		t.Fatalf("%s: %v", topic, err)
 	}
 	return m
@@ -40,7 +40,7 @@ func TestDefaultRoutes(t *testing.T) {
 	if ok, err := table.Down(command); !ok || err != nil || command.Topic != "hall-1/t7" || command.QoS != 1 || command.Retain {
 		t.Errorf("%v %v %+v", ok, err, command)
 	}
-	if err := table.Up(published("$SYS/x")); err != linkspan.ErrNoRoute {
+	if _, err := table.Up(published("$SYS/x")); err != linkspan.ErrNoRoute {
 		t.Errorf("wildcards do not take $ topics [MQTT-4.7.2-1]: %v", err)
 	}
 	topics, patterns := table.Subscriptions()
@@ -81,7 +81,7 @@ func TestRoutesAreOrdered(t *testing.T) {
 	} {
 		m := published(c.topic)
 		m.Endpoint = c.endpoint
-		if err := table.Up(m); err != nil || m.Record.Topic != c.kafka || string(m.Record.Key) != c.key || (m.Record.Key == nil) != (c.key == "") {
+		if _, err := table.Up(m); err != nil || m.Record.Topic != c.kafka || string(m.Record.Key) != c.key || (m.Record.Key == nil) != (c.key == "") {
 			t.Errorf("%+v: %v, got %s key %q", c, err, m.Record.Topic, m.Record.Key)
 		}
 	}
@@ -96,7 +96,11 @@ func TestRoutesAreOrdered(t *testing.T) {
 		{"esc.a.b-20c.--", "a/b c/-", "", 1, false},
 	} {
 		m := &linkspan.Message{Record: linkspan.Record{Topic: c.kafka, Partition: 5}}
-		if ok, err := table.Down(m); !ok || err != nil || m.Topic != c.topic || m.Target != c.target || m.QoS != c.qos || m.Retain != c.retain {
+		way := live
+		if c.target != "" {
+			way = direct
+		}
+		if ok, err := table.down(m, way, c.target); !ok || err != nil || m.Topic != c.topic || m.Target != c.target || m.QoS != c.qos || m.Retain != c.retain {
 			t.Errorf("%+v: %v %v, got %+v", c, ok, err, m)
 		}
 	}
@@ -137,10 +141,10 @@ func TestDownAgain(t *testing.T) {
 func TestUnmatched(t *testing.T) {
 	routes := []Config{{From: "mqtt:a/#", To: "kafka:a"}, {From: "kafka:b", To: "mqtt:{key}"}}
 	table := mustNew(t, routes, devices())
-	if err := table.Up(published("x")); !errors.Is(err, linkspan.ErrNoRoute) || !linkspan.IsPermanent(err) {
+	if _, err := table.Up(published("x")); !errors.Is(err, linkspan.ErrNoRoute) || !linkspan.IsPermanent(err) {
 		t.Errorf("got %v", err)
 	}
-	if err := table.Up(published("a/+")); err != linkspan.ErrInvalidTopic {
+	if _, err := table.Up(published("a/+")); err != linkspan.ErrInvalidTopic {
 		t.Errorf("got %v", err)
 	}
 	if ok, err := table.Down(&linkspan.Message{Record: linkspan.Record{Topic: "unknown"}}); ok || err != nil {
@@ -156,7 +160,7 @@ func TestUnmatched(t *testing.T) {
 	if m := up(t, table, "x"); m.Record.Topic != "unrouted" || m.Route != "default_route" {
 		t.Errorf("got %+v", m)
 	}
-	if err := table.Up(published("$SYS/x")); err != linkspan.ErrNoRoute {
+	if _, err := table.Up(published("$SYS/x")); err != linkspan.ErrNoRoute {
 		t.Errorf("the default route does not take $ topics: %v", err)
 	}
 	s := table.Stats()
@@ -176,7 +180,8 @@ func TestMaxTopics(t *testing.T) {
 		send := func(site string) error {
 			m := published(site)
 			m.Client = site
-			return table.Up(m)
+			_, err := table.Up(m)
+			return err
 		}
 		for range 2 {
 			if err := errors.Join(send("a"), send("b")); err != nil {
@@ -209,7 +214,7 @@ func TestIllegalNames(t *testing.T) {
 		{From: "kafka:k", To: "mqtt:{key}"},
 	}, devices())
 	for _, topic := range []string{"empty", "user/x", "long/" + strings.Repeat("-", 200), "part/x", "part/-1", "part/2147483648"} {
-		if err := table.Up(published(topic)); !errors.Is(err, linkspan.ErrInvalidTopic) || !linkspan.IsPermanent(err) {
+		if _, err := table.Up(published(topic)); !errors.Is(err, linkspan.ErrInvalidTopic) || !linkspan.IsPermanent(err) {
 			t.Errorf("%s: got %v", topic, err)
 		}
 	}
@@ -234,7 +239,7 @@ func TestLoopGuard(t *testing.T) {
 	table := mustNew(t, DefaultRoutes(), options)
 	m := published("a")
 	for hops := 1; hops <= 3; hops++ {
-		if err := table.Up(m); err != nil {
+		if _, err := table.Up(m); err != nil {
 			t.Fatal(err)
 		}
 		m = fetched(m)
@@ -242,7 +247,7 @@ func TestLoopGuard(t *testing.T) {
 			t.Fatalf("%v %v, %d hops of %d, from %s", ok, err, m.Hops, hops, m.Endpoint)
 		}
 	}
-	if err := table.Up(m); err != linkspan.ErrLoop {
+	if _, err := table.Up(m); err != linkspan.ErrLoop {
 		t.Errorf("got %v", err)
 	}
 	if got := table.Stats().Routes[0].Loop; got != 1 {
@@ -321,7 +326,7 @@ func TestHitsDoNotAllocate(t *testing.T) {
 		m.Expires = time.Now().Add(time.Hour)
 		if n := testing.AllocsPerRun(100, func() {
 			m.Scratch = m.Scratch[:0]
-			if err := table.Up(m); err != nil {
+			if _, err := table.Up(m); err != nil {
 				t.Fatal(err)
 			}
 		}); n != 0 {
@@ -351,7 +356,7 @@ func TestCacheIsBounded(t *testing.T) {
 			for i := range 2000 {
 				name := fmt.Sprint(g, "-", i%500)
 				m := published(name + "/x")
-				if err := table.Up(m); err != nil || string(m.Record.Key) != name || string(m.Record.Header("mqtt.topic")) != name+"/x" {
+				if _, err := table.Up(m); err != nil || string(m.Record.Key) != name || string(m.Record.Header("mqtt.topic")) != name+"/x" {
 					t.Errorf("%s: %v, key %q", name, err, m.Record.Key)
 				}
 			}
@@ -359,11 +364,11 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	up(t, table, strings.Repeat("long", 1000))
 	wait.Wait()
-	if len(table.up.slots) != 64 {
-		t.Errorf("%d places", len(table.up.slots))
+	if len(table.plansUp.slots) != 64 {
+		t.Errorf("%d places", len(table.plansUp.slots))
 	}
-	for i := range table.up.slots {
-		if p := table.up.slots[i].Load(); p != nil && len(p.topic) > maxCached {
+	for i := range table.plansUp.slots {
+		if p := table.plansUp.slots[i].Load(); p != nil && len(p.topic) > maxCached {
 			t.Error("a topic longer than maxCached was remembered")
 		}
 	}

@@ -208,6 +208,13 @@ func (t *template) append(dst []byte, v *values) []byte {
 	return dst
 }
 
+// text returns what the template gives, in the scratch space of m.
+func (t *template) text(m *linkspan.Message, v *values) string {
+	from := len(m.Scratch)
+	m.Scratch = t.append(m.Scratch, v)
+	return borrow(m.Scratch[from:])
+}
+
 // appendName writes the template at the end of dst as a Kafka topic name. It returns false where that has no legal form.
 func (t *template) appendName(dst []byte, v *values, rule naming) ([]byte, bool) {
 	from := len(dst)

@@ -109,15 +109,45 @@ func (t *Table) KafkaTopics() []TopicSpec {
 	return specs
 }
 
-// Subscriptions returns what has to be consumed for the routes down: topics by name, and the topics that match an
-// anchored regular expression (which may match internal ones too; those have no route).
+// Filters returns the filters of MQTT topics that a client endpoint subscribes to: those of its routes, in their order,
+// each once. The default route has none; it takes what comes besides.
+func (t *Table) Filters(endpoint string) []string {
+	var filters []string
+	for _, r := range t.routes {
+		if r.down || !slices.Contains(r.endpoints, endpoint) {
+			continue
+		}
+		if text := r.filter.String(); !slices.Contains(filters, text) {
+			filters = append(filters, text)
+		}
+	}
+	return filters
+}
+
+// Subscriptions returns what has to be consumed for the routes down to listeners: topics by name, and the topics that match
+// an anchored regular expression (which may match others too; those have no such route).
 func (t *Table) Subscriptions() (topics, patterns []string) {
+	return t.subscriptions(func(r *route) bool { return r.goes(live, "") })
+}
+
+// SubscriptionsTo is [Table.Subscriptions] for what a client endpoint consumes itself, see [Table.DownlinkTo].
+func (t *Table) SubscriptionsTo(endpoint string) (topics, patterns []string) {
+	return t.subscriptions(func(r *route) bool { return r.goes(direct, endpoint) })
+}
+
+// Located is [Table.Subscriptions] for the records that go to where their device is, see [Table.Locate]: those of routes
+// with `device` to several endpoints of which at least one dials a broker.
+func (t *Table) Located() (topics, patterns []string) {
+	return t.subscriptions(func(r *route) bool { return r.located })
+}
+
+func (t *Table) subscriptions(wanted func(r *route) bool) (topics, patterns []string) {
 	for _, r := range t.routes {
 		switch {
-		case !r.down:
+		case !r.down || !wanted(r):
 		case r.pattern.literal == "":
 			patterns = append(patterns, r.pattern.re.String())
-		case !slices.Contains(topics, r.pattern.literal):
+		case t.planDown(r.pattern.literal).route == r: // and not one before it
 			topics = append(topics, r.pattern.literal)
 		}
 	}
