@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/linkspan/linkspan/kafka"
@@ -25,8 +23,8 @@ func Check(cfg Config) (notes []string, err error) {
 		}
 		p.take("", err)
 	}
-	for _, name := range slices.Sorted(maps.Keys(cfg.Endpoints)) {
-		l := cfg.Endpoints[name].ListenerConfig
+	for _, name := range cfg.listeners() {
+		l := cfg.Endpoints[name].Listener.ListenerConfig
 		if u, err := url.Parse(l.URL); err == nil {
 			u.Host = "127.0.0.1:0" // the files matter here, not the port
 			l.URL = u.String()

@@ -3,19 +3,13 @@ package bridge
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"net"
-	"net/url"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/linkspan/linkspan/admin"
 	"github.com/linkspan/linkspan/bridge/internal/strict"
 	"github.com/linkspan/linkspan/kafka"
-	"github.com/linkspan/linkspan/mqtt"
 	"github.com/linkspan/linkspan/route"
 	"github.com/linkspan/linkspan/session"
 )
@@ -50,19 +44,6 @@ type Config struct {
 	origin *strict.Decoder // where each key was said; nil: nowhere
 }
 
-// Endpoint is one place where messages enter and leave. It listens, or it dials.
-type Endpoint struct {
-	mqtt.ListenerConfig `yaml:",inline"`
-	// Dial is the URL of a broker that is already there. This version has no client endpoints and refuses the key.
-	Dial string `yaml:"dial"`
-}
-
-// SetDefaults gives e the values that hold where nothing is said.
-func (e *Endpoint) SetDefaults() {
-	e.ListenerConfig = mqtt.DefaultListenerConfig()
-	e.URL = ""
-}
-
 // LogConfig is what is logged, and how.
 type LogConfig struct {
 	// Level is the least level that is logged: trace, debug, info, warn or error. Default info. Info has a line for each
@@ -94,10 +75,10 @@ func (c *Config) complete(lookup func(string) (string, bool)) {
 		s.Mechanism = strings.ToLower(s.Mechanism) // Kafka itself writes SCRAM-SHA-512
 	}
 	if c.Endpoints == nil {
-		var e Endpoint
-		e.SetDefaults()
-		e.URL = "mqtt://127.0.0.1:1883"
-		c.Endpoints = map[string]Endpoint{"devices": e}
+		var l Listener
+		l.SetDefaults()
+		l.URL = "mqtt://127.0.0.1:1883"
+		c.Endpoints = map[string]Endpoint{"devices": {Listener: &l}}
 	}
 	if c.Routes == nil {
 		c.Routes = route.DefaultRoutes()
@@ -174,72 +155,4 @@ func (c *Config) Validate() error {
 		p.add("drain_timeout", "must be positive, is %v; what is in flight needs some time to be stored", c.DrainTimeout)
 	}
 	return errors.Join(p...)
-}
-
-var (
-	endpointName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
-	protocols    = []string{"mqtt", "mqtts", "ws", "wss", "amqp", "amqps", "kafka"}
-)
-
-func (c *Config) validateEndpoints(p *problems) {
-	if c.Endpoints != nil && len(c.Endpoints) == 0 {
-		p.add("endpoints", "the section is empty, so no device could connect; leave endpoints out for one on mqtt://127.0.0.1:1883")
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
-		e, key := c.Endpoints[name], "endpoints."+name
-		switch {
-		case !endpointName.MatchString(name):
-			p.add(key, "a name has letters, digits, - _ . only, and begins with a letter or digit")
-		case slices.Contains(protocols, name):
-			p.add(key, "in a route that name means all endpoints of a protocol; choose another")
-		}
-		switch {
-		case e.Dial != "":
-			p.add(key+".dial", "client endpoints are not available in this version; Linkspan can listen (listen: mqtt://:1883), but not dial a broker")
-		case e.URL == "":
-			p.add(key, "says nowhere to listen; add listen: mqtt://:1883 (or mqtts, ws, wss)")
-		default:
-			p.take(key+".", e.ListenerConfig.Validate())
-		}
-	}
-}
-
-// validateListens refuses two parts that would listen on the same port.
-func (c *Config) validateListens(p *problems) {
-	type place struct{ key, host, port string }
-	var places []place
-	add := func(key, hostport string) {
-		host, port, err := net.SplitHostPort(hostport)
-		if err != nil || port == "0" {
-			return
-		}
-		for _, o := range places {
-			if port == o.port && (host == o.host || anyAddress(host) || anyAddress(o.host)) {
-				p.add(key, "port %s is that of %s already; each needs its own", port, o.key)
-				return
-			}
-		}
-		places = append(places, place{key, host, port})
-	}
-	if len(c.Kafka.Brokers) == 0 {
-		add("kafka.embedded.listen", c.Kafka.Embedded.Listen)
-	}
-	add("admin.listen", c.Admin.Listen)
-	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
-		if u, err := url.Parse(c.Endpoints[name].URL); err == nil {
-			add("endpoints."+name+".listen", net.JoinHostPort(u.Hostname(), portOf(u)))
-		}
-	}
-}
-
-func anyAddress(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "" || ip != nil && ip.IsUnspecified()
-}
-
-func portOf(u *url.URL) string {
-	if p := u.Port(); p != "" {
-		return p
-	}
-	return map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}[u.Scheme]
 }

@@ -17,7 +17,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := cfg.Endpoints["devices"]; len(cfg.Endpoints) != 1 || e.URL != "mqtt://127.0.0.1:1883" {
+	if e := cfg.Endpoints["devices"]; len(cfg.Endpoints) != 1 || e.Listener.URL != "mqtt://127.0.0.1:1883" {
 		t.Errorf("endpoints %+v", cfg.Endpoints)
 	}
 	if len(cfg.Routes) != len(route.DefaultRoutes()) || cfg.Kafka.Brokers != nil || cfg.Kafka.Embedded.Listen != "127.0.0.1:9092" {
@@ -60,10 +60,10 @@ drain_timeout: ${DRAIN:-5s}
 	if got := strings.Join(cfg.Kafka.Brokers, " "); got != "a:1 b:2" {
 		t.Errorf("brokers %s", got)
 	}
-	if e := cfg.Endpoints["devices"]; e.URL != "mqtt://:1883" || e.MaxConnections != 9 || e.ReceiveMaximum != 1024 {
+	if e := cfg.Endpoints["devices"]; e.Listener.URL != "mqtt://:1883" || e.Listener.MaxConnections != 9 || e.Listener.ReceiveMaximum != 1024 {
 		t.Errorf("devices %+v", e)
 	}
-	if e := cfg.Endpoints["web"]; e.URL != "ws://:8080" || e.ReceiveMaximum != 1024 {
+	if e := cfg.Endpoints["web"]; e.Listener.URL != "ws://:8080" || e.Listener.ReceiveMaximum != 1024 {
 		t.Errorf("web %+v", e)
 	}
 	if cfg.Admin.Listen != "off" || cfg.DrainTimeout != 5*time.Second || len(cfg.Routes) != 2 || *cfg.Routes[1].QoS != 1 {
@@ -79,7 +79,7 @@ func TestMistakes(t *testing.T) {
 		{"kafka: {brokers: [a:1], embedded: {dir: /d}}", "l.yaml:1:9: kafka.brokers: the embedded broker of l.yaml:1:25 would not be started"},
 		{"kafka: {producer: {compression: rar}}", `l.yaml:1:20: kafka.producer.compression: "rar" is none of none, gzip`},
 		{"endpoints: {a: {dial: mqtt://b:1883}}", "l.yaml:1:17: endpoints.a.dial: client endpoints are not available in this version"},
-		{"endpoints: {a: {max_connections: 1}}", "l.yaml:1:13: endpoints.a: says nowhere to listen; add listen:"},
+		{"endpoints: {a: {max_connections: 1}}", "l.yaml:1:13: endpoints.a: says neither where to listen nor what to dial; add listen:"},
 		{"endpoints: {a: {listen: http://x}}", "l.yaml:1:17: endpoints.a.listen: "},
 		{"endpoints: {a: {listen: mqtts://:1}}", "l.yaml:1:13: endpoints.a.tls"},
 		{"endpoints: {kafka: {listen: mqtt://:1}}", "l.yaml:1:13: endpoints.kafka: in a route that name means"},

@@ -123,14 +123,14 @@ func TestExamplesStart(t *testing.T) {
 			if cfg.Kafka.TLS != nil {
 				cfg.Kafka.TLS.ServerName = "localhost"
 			}
-			for name, e := range cfg.Endpoints {
-				u, err := url.Parse(e.URL)
+			for _, name := range cfg.listeners() {
+				l := cfg.Endpoints[name].Listener
+				u, err := url.Parse(l.URL)
 				if err != nil {
 					t.Fatal(err)
 				}
 				u.Host = "127.0.0.1:0"
-				e.URL = u.String()
-				cfg.Endpoints[name] = e
+				l.URL = u.String()
 			}
 			r := start(t, cfg)
 			for _, e := range r.Endpoints {

@@ -256,9 +256,7 @@ func TestWhatCannotStartSaysWhy(t *testing.T) {
 		"admin port in use": {func(c *Config) { c.Admin.Listen = taken.Addr().String() }, []string{"admin.listen", "in use"}},
 		"kafka port in use": {func(c *Config) { c.Kafka.Embedded.Listen = taken.Addr().String() }, []string{"kafka.embedded.listen", "in use"}},
 		"device port in use": {func(c *Config) {
-			e := c.Endpoints["devices"]
-			e.URL = "mqtt://" + taken.Addr().String()
-			c.Endpoints["devices"] = e
+			c.Endpoints["devices"].Listener.URL = "mqtt://" + taken.Addr().String()
 		}, []string{"endpoints.devices.listen", "in use", "another port"}},
 		"directory under a file": {func(c *Config) { c.Kafka.Embedded.Dir = file + "/data" }, []string{"kafka.embedded.dir", "not a directory"}},
 		"full disk":              {func(c *Config) { c.Kafka.Embedded.MinFree = 1 << 62 }, []string{"kafka.embedded.dir", "full"}},

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
-	"slices"
 	"syscall"
 	"time"
 
@@ -135,8 +133,8 @@ func (b *bridge) waitForKafka(ctx context.Context, parts *parts) error {
 // listen opens the endpoints to devices.
 func (b *bridge) listen(parts *parts, status *Status) error {
 	var runs []func(context.Context) error
-	for _, name := range slices.Sorted(maps.Keys(b.cfg.Endpoints)) {
-		cfg := b.cfg.Endpoints[name].ListenerConfig
+	for _, name := range b.cfg.listeners() {
+		cfg := b.cfg.Endpoints[name].Listener.ListenerConfig
 		cfg.Name = name
 		cfg.DrainTimeout = min(cfg.DrainTimeout, b.cfg.DrainTimeout/2) // the other half is for what stops after it
 		l, err := mqtt.Listen(cfg, b.sessions, b.log)

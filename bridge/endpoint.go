@@ -1,0 +1,103 @@
+package bridge
+
+import (
+	"maps"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+
+	"github.com/linkspan/linkspan/mqtt"
+)
+
+// Endpoint is one place where messages enter and leave. It listens, or it dials; the other of the two is nil.
+type Endpoint struct {
+	Listener *Listener `yaml:",shape=listen"`
+}
+
+// Listener is an endpoint with `listen`: devices connect to it.
+type Listener struct {
+	mqtt.ListenerConfig `yaml:",inline"`
+}
+
+// SetDefaults gives l the values that hold where nothing is said.
+func (l *Listener) SetDefaults() {
+	l.ListenerConfig = mqtt.DefaultListenerConfig()
+	l.URL = ""
+}
+
+// listeners returns the names of the endpoints that listen, sorted.
+func (c *Config) listeners() (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
+		if c.Endpoints[name].Listener != nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+var (
+	endpointName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+	protocols    = []string{"mqtt", "mqtts", "ws", "wss", "amqp", "amqps", "kafka"}
+)
+
+func (c *Config) validateEndpoints(p *problems) {
+	if c.Endpoints != nil && len(c.Endpoints) == 0 {
+		p.add("endpoints", "the section is empty, so no device could connect; leave endpoints out for one on mqtt://127.0.0.1:1883")
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
+		e, key := c.Endpoints[name], "endpoints."+name
+		switch {
+		case !endpointName.MatchString(name):
+			p.add(key, "a name has letters, digits, - _ . only, and begins with a letter or digit")
+		case slices.Contains(protocols, name):
+			p.add(key, "in a route that name means all endpoints of a protocol; choose another")
+		}
+		switch {
+		case e.Listener != nil:
+			p.take(key+".", e.Listener.Validate())
+		default:
+			p.add(key, "says neither where to listen nor what to dial; add listen: mqtt://:1883, or dial: mqtt://BROKER:1883 (or mqtts, ws, wss)")
+		}
+	}
+}
+
+// validateListens refuses two parts that would listen on the same port.
+func (c *Config) validateListens(p *problems) {
+	type place struct{ key, host, port string }
+	var places []place
+	add := func(key, hostport string) {
+		host, port, err := net.SplitHostPort(hostport)
+		if err != nil || port == "0" {
+			return
+		}
+		for _, o := range places {
+			if port == o.port && (host == o.host || anyAddress(host) || anyAddress(o.host)) {
+				p.add(key, "port %s is that of %s already; each needs its own", port, o.key)
+				return
+			}
+		}
+		places = append(places, place{key, host, port})
+	}
+	if len(c.Kafka.Brokers) == 0 {
+		add("kafka.embedded.listen", c.Kafka.Embedded.Listen)
+	}
+	add("admin.listen", c.Admin.Listen)
+	for _, name := range c.listeners() {
+		if u, err := url.Parse(c.Endpoints[name].Listener.URL); err == nil {
+			add("endpoints."+name+".listen", net.JoinHostPort(u.Hostname(), portOf(u)))
+		}
+	}
+}
+
+func anyAddress(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
+}
+
+func portOf(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	return map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}[u.Scheme]
+}
