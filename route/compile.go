@@ -151,7 +151,7 @@ func (c *compiler) resolve(key, scheme string) (names []string) {
 		known = append(known, e.Name)
 	}
 	if names == nil && !slices.Contains(protocols, scheme) {
-		c.fail(key, fmt.Errorf("there is no endpoint %q%s (%s)", scheme, nearest(scheme, known), strings.Join(known, ", ")))
+		c.fail(key, fmt.Errorf("there is no endpoint %q%s (%s)", scheme, meant(scheme, known), strings.Join(known, ", ")))
 	}
 	return names
 }

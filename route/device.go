@@ -111,7 +111,7 @@ func (c *compiler) retained(r *route, from string) {
 	switch set := c.config.Retained; {
 	case set == "":
 	case !slices.Contains(known, set):
-		c.fail("retained", fmt.Errorf("there is no %q%s (%s)", set, nearest(set, known), strings.Join(known, " or ")))
+		c.fail("retained", fmt.Errorf("there is no %q%s (%s)", set, meant(set, known), strings.Join(known, " or ")))
 	case c.listens(from):
 		c.fail("retained", fmt.Errorf("%s is a listener: what its devices want retained is no old news; take it away", from))
 	default:
@@ -137,7 +137,7 @@ func (c *compiler) location(r *route, to string) {
 	if i := slices.Index(unknowns(), unknown); i >= 0 {
 		r.unknown = Unknown(i)
 	} else if unknown != "" {
-		c.fail("unknown", fmt.Errorf("there is no %q%s (%s)", unknown, nearest(unknown, unknowns()), strings.Join(unknowns(), ", ")))
+		c.fail("unknown", fmt.Errorf("there is no %q%s (%s)", unknown, meant(unknown, unknowns()), strings.Join(unknowns(), ", ")))
 	}
 	for key, set := range map[string]bool{"unknown": unknown != "", "park_for": c.config.ParkFor != 0} {
 		switch {

@@ -83,7 +83,7 @@ func newFacts(names []string) (facts, error) {
 			set = allFacts
 		case name != "none":
 			known := append(factNames(), "all", "none")
-			return 0, fmt.Errorf("there is no fact %q%s (%s)", name, nearest(name, known), strings.Join(known, ", "))
+			return 0, fmt.Errorf("there is no fact %q%s (%s)", name, meant(name, known), strings.Join(known, ", "))
 		}
 	}
 	if names == nil {

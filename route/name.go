@@ -33,7 +33,7 @@ func newNaming(s string) (naming, error) {
 			return naming(i), nil
 		}
 	}
-	return 0, fmt.Errorf("there is no rule %q%s (dot, underscore or escape)", s, nearest(s, known))
+	return 0, fmt.Errorf("there is no rule %q%s (dot, underscore or escape)", s, meant(s, known))
 }
 
 // append writes one value at the end of a name.

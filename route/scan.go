@@ -3,6 +3,8 @@ package route
 import (
 	"fmt"
 	"strings"
+
+	"github.com/linkspan/linkspan/internal/nearest"
 )
 
 // A part of a filter, pattern or template is a stretch of literal text, or a hole: what stands between { and }.
@@ -77,40 +79,10 @@ func isName(s string) bool {
 	return s != ""
 }
 
-// nearest returns "; did you mean X?" for the known name that is closest to s, "" where none is close.
-func nearest(s string, known []string) string {
-	best, limit := "", len(s)/2+1
-	for _, k := range known {
-		if d := distance(s, k); d < limit {
-			best, limit = k, d
-		}
+// meant returns "; did you mean X?" for the known name that is closest to s, "" where none is close.
+func meant(s string, known []string) string {
+	if best, ok := nearest.To(s, known); ok {
+		return "; did you mean " + best + "?"
 	}
-	if best == "" {
-		return ""
-	}
-	return "; did you mean " + best + "?"
-}
-
-// distance counts the insertions, deletions, replacements and swaps of neighbours that turn a into b.
-func distance(a, b string) int {
-	rows := [3][]int{make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)}
-	older, old, row := rows[0], rows[1], rows[2]
-	for j := range old {
-		old[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			differ := 1
-			if a[i-1] == b[j-1] {
-				differ = 0
-			}
-			row[j] = min(old[j]+1, row[j-1]+1, old[j-1]+differ)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], older[j-2]+1)
-			}
-		}
-		older, old, row = old, row, older
-	}
-	return old[len(b)]
+	return ""
 }

@@ -160,7 +160,7 @@ func (sc scope) value(name string) (op, error) {
 	case !ok && name == "":
 		return op{}, errors.New("{} has no name in it: write {{}} for the characters themselves")
 	case !ok:
-		return op{}, fmt.Errorf("there is no {%s} here%s (known: %s, header.NAME)", name, nearest(name, sc.names()), strings.Join(sc.names(), ", "))
+		return op{}, fmt.Errorf("there is no {%s} here%s (known: %s, header.NAME)", name, meant(name, sc.names()), strings.Join(sc.names(), ", "))
 	case sc.down && !f.down || !sc.down && !f.up:
 		return op{}, fmt.Errorf("{%s} is %s: it is known on the way down only (from: kafka:...)", name, f.means)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/linkspan/linkspan/internal/nearest"
 )
 
 // Environ decodes the variables whose names begin with prefix ("LINKSPAN_") into a pointer to a struct, in the order of
@@ -38,7 +40,7 @@ func (d *Decoder) Environ(prefix string, environ []string, into any, others ...s
 		case !fromKubernetes(rest, value):
 			known := variables(v)
 			hint := "its name does not lead to a key of the configuration"
-			if near, ok := Nearest(rest, known); ok {
+			if near, ok := nearest.To(rest, known); ok {
 				hint = "did you mean " + prefix + near + "?"
 			}
 			d.problem("", &yaml.Node{}, "unknown variable; %s", hint)

@@ -274,17 +274,6 @@ func TestLocateFindsTheNearestKeyAbove(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	known := []string{"brokers", "embedded", "tls", "sasl", "drain_timeout"}
-	for name, want := range map[string]string{
-		"broker": "brokers", "Brokers": "brokers", "brokers_list": "brokers", "embeded": "embedded", "tsl": "tls", "drain": "drain_timeout", "xyz": "", "": "",
-	} {
-		if got, _ := Nearest(name, known); got != want {
-			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)
-		}
-	}
-}
-
 // Whatever the text, the decoder neither panics nor reports a problem without a place.
 func FuzzFile(f *testing.F) {
 	for _, s := range []string{"", "a: b", "rooms: &r {x: *r}", "rules:\n- from: x", "name: ${A:-b}$${c}", "<<: *x", "? [a]\n: b", "doors: !!null 3", "keys: *a", "&a : *a", "rooms: {<<: {a: {<<: {beds: 1}}}}"} {
