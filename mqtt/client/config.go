@@ -1,0 +1,216 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/packet"
+)
+
+// Config says which broker to connect to, and how. [DefaultConfig] has the defaults.
+type Config struct {
+	// Name is the endpoint's name, which messages carry as where they came from.
+	Name string `yaml:"-"`
+
+	// Dial is the broker's address: mqtt://HOST:PORT, mqtts://, ws://HOST:PORT/PATH or wss://. Without PORT 1883, 8883, 80
+	// and 443, without PATH /mqtt. Several addresses are ways to one and the same broker or cluster, tried in turn.
+	Dial []string `yaml:"dial"`
+	// Version is the version of MQTT: 5, 3.1.1, 3.1 or auto, the default. auto tries 5, then 3.1.1, then 3.1, and stays with
+	// what the broker took until it refuses that.
+	Version string `yaml:"version"`
+	// ClientID is the client identifier by which the broker knows our session, so that it survives us. Default
+	// linkspan-FLEET-ENDPOINT. The second worker has "-2" behind it, and so on. Nobody else may use it. A broker of MQTT 3.1
+	// may refuse more than 23 characters.
+	ClientID string `yaml:"client_id"`
+	// Username and Password are for the broker's login. Default: none.
+	Username string          `yaml:"username"`
+	Password linkspan.Secret `yaml:"password"`
+	// TLS is for mqtts and wss.
+	TLS TLSConfig `yaml:"tls"`
+
+	// KeepAlive is how long the connection may be silent, in whole seconds, default 30s. A PING goes out after half of that.
+	// A broker of MQTT 5 may set another (Server Keep Alive).
+	KeepAlive time.Duration `yaml:"keep_alive"`
+	// ConnectTimeout bounds TCP, TLS and WebSocket handshakes and the broker's answer to CONNECT and SUBSCRIBE, each. Default 10s.
+	ConnectTimeout time.Duration `yaml:"connect_timeout"`
+	// SessionExpiry is how long the broker keeps our session, and what it has for us, while we are away. Default 24h; 0: it
+	// ends with the connection, and what is published meanwhile is lost. MQTT 3 has no such time: there anything above 0 is for ever.
+	SessionExpiry time.Duration `yaml:"session_expiry"`
+	// CleanStart drops the session that the broker has when Linkspan starts. Default false.
+	CleanStart bool `yaml:"clean_start"`
+	// ReceiveMaximum is how many messages from the broker may be on their way to Kafka, default 1000. MQTT 5 brokers are told;
+	// most have a smaller limit of their own.
+	ReceiveMaximum uint16 `yaml:"receive_maximum"`
+	// MaxPacketSize is the largest packet in bytes that the broker may send. Default 0: as large as MQTT allows, 256 MiB. An
+	// MQTT 5 broker drops what is larger; with MQTT 3 it ends the connection.
+	MaxPacketSize int `yaml:"max_packet_size"`
+	// MaxInFlight is how many messages may be on their way to the broker, default 100. A broker of MQTT 5 may want fewer
+	// (Receive Maximum). Beyond it Kafka is not read any more.
+	MaxInFlight int `yaml:"max_in_flight"`
+	// MaxInFlightBytes bounds the bytes of these, default 16 MiB; one message may be larger.
+	MaxInFlightBytes int `yaml:"max_in_flight_bytes"`
+	// Will is published by the broker when the connection ends without a goodbye. Default: none.
+	Will Will `yaml:"will"`
+
+	// QoS of the subscriptions: 0, 1 or 2, default 1.
+	QoS linkspan.QoS `yaml:"qos"`
+	// Subscribe are the topic filters to subscribe to. Default: those of the routes from this endpoint.
+	Subscribe []string `yaml:"subscribe"`
+	// RetainHandling says when the broker sends its retained messages, with MQTT 5: 0 at each subscribing, 1 when the
+	// subscription is new, the default, 2 never. An MQTT 3 broker sends them at each subscribing.
+	RetainHandling uint8 `yaml:"retain_handling"`
+	// Workers is how many connections share the messages from the broker, by shared subscriptions, default 1. Which of
+	// them gets a message is the broker's choice, so the order of a topic is kept only as far as the broker keeps it. The way
+	// down uses the first. A broker without shared subscriptions gets one connection, with a warning.
+	Workers int `yaml:"workers"`
+	// Mode is one, the default: one process of the fleet is connected at a time. all: each is, and they share the messages as
+	// workers do; each needs a client_id of its own then.
+	Mode string `yaml:"mode"`
+	// Share is the name of the shared subscription, of which / + # are no part. Default: the client identifier. With mode all
+	// it must be the same for all.
+	Share string `yaml:"share"`
+
+	// Reconnect is the pause between attempts to connect.
+	Reconnect Reconnect `yaml:"reconnect"`
+	// FollowRedirect lets a broker of MQTT 5 send us to another one (Server Reference). Default false: it is only logged.
+	FollowRedirect bool `yaml:"follow_redirect"`
+	// AckTimeout is how long the broker may take to acknowledge a message, or take none of the bytes sent to it, before the
+	// connection is given up and made anew. Default 30s.
+	AckTimeout time.Duration `yaml:"ack_timeout"`
+	// DrainTimeout is how long Run waits at its end for messages that are not settled yet. Default 5s.
+	DrainTimeout time.Duration `yaml:"drain_timeout"`
+}
+
+// Will is a message that the broker publishes for us [MQTT 3.1.2.5].
+type Will struct {
+	// Topic it is published on. Default "": no will.
+	Topic string `yaml:"topic"`
+	// Payload is its text.
+	Payload string `yaml:"payload"`
+	// QoS of its publication: 0, the default, 1 or 2.
+	QoS linkspan.QoS `yaml:"qos"`
+	// Retain has the broker keep it for later subscribers. Default false.
+	Retain bool `yaml:"retain"`
+}
+
+// Reconnect is how long to wait before the next attempt to connect. Each pause is twice as long as the one before, less up to half
+// of it by chance, so that many clients of one broker do not come back all at once.
+type Reconnect struct {
+	// Min is the first pause, default 250ms.
+	Min time.Duration `yaml:"min"`
+	// Max is the longest pause, default 30s.
+	Max time.Duration `yaml:"max"`
+}
+
+// The values of Config.Mode.
+const (
+	ModeOne = "one"
+	ModeAll = "all"
+)
+
+// DefaultConfig returns the defaults, without an address.
+func DefaultConfig() Config {
+	return Config{
+		Name:             "mqtt",
+		Version:          "auto",
+		KeepAlive:        30 * time.Second,
+		ConnectTimeout:   10 * time.Second,
+		SessionExpiry:    24 * time.Hour,
+		ReceiveMaximum:   1000,
+		MaxInFlight:      100,
+		MaxInFlightBytes: 16 << 20,
+		QoS:              1,
+		RetainHandling:   1,
+		Workers:          1,
+		Mode:             ModeOne,
+		Reconnect:        Reconnect{Min: 250 * time.Millisecond, Max: 30 * time.Second},
+		AckTimeout:       30 * time.Second,
+		DrainTimeout:     5 * time.Second,
+	}
+}
+
+// Validate returns what is wrong with c, all of it, each "key: what; remedy". It reads no files.
+func (c *Config) Validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	check(len(c.Dial) > 0, "dial: no address; write mqtt://HOST:1883")
+	encrypted := false
+	for _, text := range c.Dial {
+		t, err := parseTarget(text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("dial: %w", err))
+		}
+		encrypted = encrypted || t.tls
+	}
+	check(encrypted || len(c.Dial) == 0 || c.TLS.zero(), "tls: no address of dial is encrypted; use mqtts:// or wss://")
+	if err := c.TLS.validate(); err != nil {
+		errs = append(errs, err)
+	}
+	_, known := versions[c.Version]
+	check(known, "version: %q is not known; use auto, 5, 3.1.1 or 3.1", c.Version)
+	check(packet.ValidText(c.ClientID) == nil, "client_id: %q is no text that MQTT can carry; use well-formed UTF-8", c.ClientID)
+	check(packet.ValidText(c.Username) == nil, "username: is no text that MQTT can carry; use well-formed UTF-8")
+	check(c.Password == "" || c.Username != "", "password: without username; MQTT 3 has no such login, so set both")
+	check(len(c.Password) <= math.MaxUint16, "password: longer than 65,535 bytes")
+	c.checkTimes(check)
+	c.checkBounds(check)
+	c.checkTopics(check)
+	return errors.Join(errs...)
+}
+
+func (c *Config) checkTimes(check func(ok bool, format string, args ...any)) {
+	check(c.KeepAlive >= time.Second && c.KeepAlive <= math.MaxUint16*time.Second,
+		"keep_alive: %v is not between 1s and 65535s", c.KeepAlive)
+	check(c.ConnectTimeout > 0, "connect_timeout: must be positive")
+	check(c.SessionExpiry >= 0, "session_expiry: %v is negative", c.SessionExpiry)
+	check(c.Reconnect.Min > 0, "reconnect.min: must be positive")
+	check(c.Reconnect.Max >= c.Reconnect.Min, "reconnect.max: %v is less than reconnect.min", c.Reconnect.Max)
+	check(c.AckTimeout > 0, "ack_timeout: must be positive")
+	check(c.DrainTimeout >= 0, "drain_timeout: %v is negative", c.DrainTimeout)
+}
+
+func (c *Config) checkBounds(check func(ok bool, format string, args ...any)) {
+	check(c.ReceiveMaximum > 0, "receive_maximum: must be at least 1")
+	check(c.MaxPacketSize == 0 || c.MaxPacketSize >= 128 && c.MaxPacketSize <= packet.MaxSize,
+		"max_packet_size: %d is neither 0 nor between 128 and %d", c.MaxPacketSize, packet.MaxSize)
+	check(c.MaxInFlight > 0 && c.MaxInFlight <= math.MaxUint16, "max_in_flight: %d is not between 1 and 65535", c.MaxInFlight)
+	check(c.MaxInFlightBytes > 0, "max_in_flight_bytes: must be positive")
+	check(c.Workers > 0 && c.Workers <= 1000, "workers: %d is not between 1 and 1000", c.Workers)
+	check(c.RetainHandling <= 2, "retain_handling: %d is not 0, 1 or 2", c.RetainHandling)
+	check(c.QoS <= 2, "qos: %d is not 0, 1 or 2", c.QoS)
+	check(c.Mode == ModeOne || c.Mode == ModeAll, "mode: %q is not known; use one or all", c.Mode)
+}
+
+func (c *Config) checkTopics(check func(ok bool, format string, args ...any)) {
+	check(!strings.ContainsAny(c.Share, "/+#") && packet.ValidText(c.Share) == nil,
+		"share: %q is no share name; leave out / + and #", c.Share)
+	for _, f := range c.Subscribe {
+		err := packet.ValidFilter(f)
+		check(err == nil, "subscribe: %q is no topic filter: %v", f, err)
+	}
+	w := &c.Will
+	if w.Topic == "" {
+		check(*w == Will{}, "will.topic: missing; name the topic, or leave out will")
+		return
+	}
+	err := packet.ValidTopicName(w.Topic)
+	check(err == nil, "will.topic: %q is no topic name: %v", w.Topic, err)
+	check(len(w.Payload) <= math.MaxUint16, "will.payload: longer than 65,535 bytes")
+	check(w.QoS <= 2, "will.qos: %d is not 0, 1 or 2", w.QoS)
+}
+
+// versions are what each setting of Config.Version tries, in turn.
+var versions = map[string][]packet.Version{
+	"auto":  {packet.V5, packet.V311, packet.V31},
+	"5":     {packet.V5},
+	"3.1.1": {packet.V311},
+	"3.1":   {packet.V31},
+}
