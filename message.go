@@ -80,6 +80,7 @@ type Record struct {
 	Timestamp time.Time // zero on the way up: the time of sending
 	Key       []byte    // nil: no key
 	Headers   []Header
+	Tombstone bool // it has no value, which deletes its key from a compacted topic; an empty Payload alone is an empty value
 }
 
 // AnyPartition leaves the choice of partition to the partitioner: by key where there is one.

@@ -24,6 +24,16 @@ type ConsumerConfig struct {
 	// reads all partitions, from where they end when Run starts; topics and partitions that are new after that are read
 	// from their beginning, so that nothing is skipped, and no position is kept.
 	Group string
+	// Alone: this consumer reads all partitions without being a member of Group, which only keeps its positions, for
+	// what is read by one process at a time anyway. It begins at once, where a member that follows a dead one
+	// waits for that one's session to end. Topics that are new are found within DiscoveryInterval. Kafka refuses the
+	// positions while the group has members, and forgets those that were not written for offsets.retention.minutes; they
+	// are written at least once an hour.
+	Alone bool
+	// Partitions are read beside Topics: of each topic exactly these. Setting it means Alone.
+	Partitions map[string][]int32
+	// SessionTimeout of this member of Group, 0 for that of [ConsumerSettings].
+	SessionTimeout time.Duration
 }
 
 // A Consumer feeds records to a sink: Record, Payload and Received of the message are set. It is a

@@ -108,7 +108,8 @@ const (
 	headerFrame = 10      // two lengths
 )
 
-// Send hands m.Record with m.Payload over to be written. See [linkspan.Sink]; its context does not matter.
+// Send hands m.Record with m.Payload over to be written; a payload that is nil is an empty value, unless m.Record.Tombstone asks
+// for none. See [linkspan.Sink]; its context does not matter.
 func (p *Producer) Send(_ context.Context, m *linkspan.Message, done func(error)) {
 	t := p.c.topics.get(m.Record.Topic)
 	if t == nil {
@@ -177,13 +178,19 @@ func (p *Producer) copy(m *linkspan.Message, n int) *record {
 	}
 	keep := func(v []byte) []byte {
 		if v == nil {
-			return nil // Kafka tells none from empty
+			return nil // Kafka tells no key from an empty one, and no value of a header
 		}
 		at := len(b)
 		b = append(b, v...)
 		return b[at:len(b):len(b)]
 	}
-	r.Record = kgo.Record{Key: keep(m.Record.Key), Value: keep(m.Payload), Topic: m.Record.Topic, Partition: m.Record.Partition, Timestamp: m.Record.Timestamp}
+	var value []byte // none, a tombstone
+	if !m.Record.Tombstone {
+		if value = keep(m.Payload); value == nil {
+			value = b[:0] // empty: MQTT has no other kind of nothing
+		}
+	}
+	r.Record = kgo.Record{Key: keep(m.Record.Key), Value: value, Topic: m.Record.Topic, Partition: m.Record.Partition, Timestamp: m.Record.Timestamp}
 	for _, h := range m.Record.Headers {
 		headers = append(headers, kgo.RecordHeader{Key: h.Key, Value: keep(h.Value)})
 	}

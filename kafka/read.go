@@ -175,5 +175,5 @@ func fill(m *linkspan.Message, r *kgo.Record, now time.Time) {
 	for _, h := range r.Headers {
 		headers = append(headers, linkspan.Header{Key: h.Key, Value: h.Value})
 	}
-	m.Record = linkspan.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp, Key: r.Key, Headers: headers}
+	m.Record = linkspan.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp, Key: r.Key, Headers: headers, Tombstone: r.Value == nil}
 }

@@ -26,6 +26,7 @@ var goroutines = map[string]string{
 	"kafka/consumer.go":   "commits, and looking for new topics; Run waits",
 	"kafka/embedded.go":   "retention; Close waits",
 	"kafka/lane.go":       "one for each partition; release waits",
+	"kafka/shards.go":     "one for each lane that is ours; Run waits",
 	"kafka/topic.go":      "preparing new topics; Close waits",
 	"mqtt/conn.go":        "one for each connection; Run of the listener waits",
 	"mqtt/listener.go":    "accepting, and helpers of all connections; Run waits",
