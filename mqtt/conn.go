@@ -111,31 +111,43 @@ func (c *conn) open() {
 
 // serve is the reader. It moves on to a new goroutine now and then: see rest.go.
 func (c *conn) serve() {
-	if e := c.run(); e != nil {
-		c.close(e)
-	} else {
-		c.l.running.Go(c.serve)
+	for {
+		e, err := c.poll()
+		switch {
+		case isTimeout(err):
+			e = c.late()
+		case err != nil:
+			e = why(err)
+		case e == nil:
+			c.l.running.Go(c.serve)
+			return
+		}
+		if e != nil {
+			c.close(e)
+			return
+		}
 	}
 }
 
-// run reads until the connection is to end, and returns why, or nil to be called again on a fresh stack.
-func (c *conn) run() *ending {
+// run does what there is to do until the connection is to end, and returns why, or nil to go on with a fresh stack. The
+// error says that there is nothing to read, or was not in time.
+func (c *conn) run() (*ending, error) {
 	for {
 		if e := c.stopped.Load(); e != nil {
-			return e
+			return e, nil
 		}
 		if c.l.draining.Load() {
 			if c.settledAll() {
-				return endStopping
+				return endStopping, nil
 			}
 			c.park()
 			continue
 		}
 		if err := c.workOff(); err != nil {
-			return why(err)
+			return why(err), nil
 		}
 		if c.over != nil && len(c.backlog) == 0 && !c.undigested {
-			return c.over
+			return c.over, nil
 		}
 		if !c.mayRead() {
 			c.park()
@@ -143,24 +155,21 @@ func (c *conn) run() *ending {
 		}
 		if c.stack.CompareAndSwap(abandoned, small) {
 			c.end()
-			return nil
+			return nil, nil
 		}
 		if !c.undigested {
 			if err := c.receive(); err != nil {
 				switch {
-				case isTimeout(err):
-					if e := c.late(); e != nil {
-						return e
-					}
-					continue
+				case err == errWouldBlock || isTimeout(err):
+					return nil, err
 				case !errors.Is(err, io.EOF):
-					return why(err)
+					return why(err), nil
 				}
 				c.over = endGone // behind what was read before
 			}
 		}
 		if err := c.digest(); err != nil {
-			return why(err)
+			return why(err), nil
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"net"
 	"sync"
 	"time"
 )
@@ -253,8 +254,16 @@ func (c *conn) broken(e *ending) {
 		o.idle = nil
 	}
 	o.mu.Unlock()
-	_ = c.sock.Close()
 	c.stop(e)
+	c.sever()
+}
+
+// sever ends the traffic and leaves the socket open: it is the reader's to close.
+func (c *conn) sever() {
+	if t, ok := c.sock.Conn.(*net.TCPConn); ok {
+		_ = t.CloseRead()
+		_ = t.CloseWrite()
+	}
 }
 
 // drain writes what waits and returns when it is written, or has failed, or at the deadline.

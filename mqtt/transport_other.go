@@ -16,6 +16,9 @@ func (s *socket) open(nc net.Conn, _ *conn) error {
 	return nil
 }
 
+// poll calls run.
+func (c *conn) poll() (*ending, error) { return c.run() }
+
 // receive reads into the connection's work.
 func (c *conn) receive() error {
 	w := c.begin()

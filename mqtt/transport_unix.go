@@ -5,6 +5,7 @@ package mqtt
 import (
 	"io"
 	"net"
+	"sync"
 	"syscall"
 )
 
@@ -14,18 +15,13 @@ const blockingReads = false
 // A socket is read and written without blocking in a system call, and waited for without a buffer.
 type socket struct {
 	net.Conn
-	raw      syscall.RawConn
-	readable func(fd uintptr) bool // conn.poll, bound once
-	writable func(fd uintptr) bool // socket.push, bound once
+	raw     syscall.RawConn
+	attend  func(fd uintptr) bool // conn.attend, bound once
+	fd      int                   // good while the reader polls, or with using
+	verdict *ending               // of the last attend
 
-	fd      uintptr // the reader's, while it polls
-	readErr error   // of the last poll
-
-	// Of whoever writes.
-
-	pushed   []byte
-	written  int
-	writeErr error
+	using  sync.Mutex // held by who writes, and to close: nobody else may have got the descriptor when it is written to
+	closed bool
 }
 
 // open makes the socket of an accepted connection ready for c.
@@ -35,42 +31,59 @@ func (s *socket) open(nc net.Conn, c *conn) error {
 		return errNoSocket
 	}
 	raw, err := sc.SyscallConn()
-	s.Conn, s.raw, s.readable, s.writable = nc, raw, c.poll, s.push
-	return err
-}
-
-// receive waits until the connection can be read, and reads what is there into its work, which it gives one only then.
-func (c *conn) receive() error {
-	c.end()
-	if err := c.sock.raw.Read(c.sock.readable); err != nil {
+	if err != nil {
 		return err
 	}
-	return c.sock.readErr
+	s.Conn, s.raw, s.attend = nc, raw, c.attend
+	return raw.Control(func(fd uintptr) { s.fd = int(fd) })
 }
 
-// poll reads what is there, or gives the work back and returns false to be called again when something is. It is called once
-// more when all is read: the system tells the end of the stream to those who ask, and not again to those who were
-// told of bytes before it.
-func (c *conn) poll(fd uintptr) bool {
+// Close closes the socket. It waits for the reader: nobody else may call it while there is one.
+func (s *socket) Close() error {
+	s.using.Lock()
+	s.closed = true
+	s.using.Unlock()
+	return s.Conn.Close()
+}
+
+// poll calls run whenever there may be something to do, until it returns an end, or nil for a fresh stack. The error says that the
+// deadline has passed, or that the socket is of no more use.
+func (c *conn) poll() (*ending, error) {
+	if err := c.sock.raw.Read(c.sock.attend); err != nil {
+		return nil, err
+	}
+	return c.sock.verdict, nil
+}
+
+// attend is run for who polls: false says to call it again when something has come.
+func (c *conn) attend(uintptr) bool {
+	e, err := c.run()
+	c.sock.verdict = e
+	return err == nil
+}
+
+// receive reads what is there into the connection's work, which it gives one only then. It is always called once more when
+// all is read: the system tells the end of the stream to those who ask, and not again to those who were told of bytes
+// before it.
+func (c *conn) receive() error {
+	c.end()
 	w := c.begin()
-	c.sock.fd = fd
 	n, err := c.readPlain(w.space(c.need))
 	if n == 0 && err == errWouldBlock {
 		c.end()
-		return false
+		return err
 	}
 	if err == errWouldBlock {
 		err = nil
 	}
 	w.w += n
-	c.sock.readErr = err
-	return true
+	return err
 }
 
 // readNow reads what is there, only while the reader polls. It returns errWouldBlock if that is nothing.
 func (s *socket) readNow(p []byte) (int, error) {
 	for {
-		n, err := syscall.Read(int(s.fd), p)
+		n, err := recv(s.fd, p)
 		switch {
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:
@@ -86,29 +99,23 @@ func (s *socket) readNow(p []byte) (int, error) {
 }
 
 // writeNow writes as much of p as the system takes at once. It returns errWouldBlock if that is not all.
-func (s *socket) writeNow(p []byte) (int, error) {
-	s.pushed, s.written, s.writeErr = p, 0, nil
-	if err := s.raw.Write(s.writable); err != nil {
-		return 0, err
+func (s *socket) writeNow(p []byte) (written int, err error) {
+	s.using.Lock()
+	defer s.using.Unlock()
+	if s.closed {
+		return 0, net.ErrClosed
 	}
-	s.pushed = nil
-	return s.written, s.writeErr
-}
-
-func (s *socket) push(fd uintptr) bool {
-	for s.written < len(s.pushed) {
-		n, err := syscall.Write(int(fd), s.pushed[s.written:])
+	for written < len(p) {
+		n, err := send(s.fd, p[written:])
 		switch {
 		case err == syscall.EINTR:
 			continue
 		case err == syscall.EAGAIN:
-			s.writeErr = errWouldBlock
-			return true
+			return written, errWouldBlock
 		case err != nil:
-			s.writeErr = err
-			return true
+			return written, err
 		}
-		s.written += n
+		written += n
 	}
-	return true
+	return written, nil
 }
