@@ -15,7 +15,6 @@ type plan struct {
 	captures []string
 	name     string // the topic on the other side; "" where messages differ
 	key      string // where messages do not differ
-	device   string // where messages do not differ
 }
 
 // A cache remembers plans. It has a fixed number of places, and two topics that want the same one displace each other,

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,6 +85,37 @@ func TestExplainDown(t *testing.T) {
 		t.Errorf("got %+v", e)
 	}
 	if s := table.Stats(); s.NoRouteDown != 0 || s.Routes[3].Messages != 0 || s.Routes[3].HeadersLeftOut != 0 {
+		t.Errorf("explaining counted: %+v", s)
+	}
+}
+
+// TestExplainDevice: which device a message is from or for, and in which way it gets to each endpoint.
+func TestExplainDevice(t *testing.T) {
+	table := mustNew(t, []Config{
+		{From: "mqtt:presence/{device}", To: "kafka:presence.{client}", Device: "{device}", Presence: &Presence{Offline: []string{"gone"}}},
+		{From: "kafka:commands", To: "mqtt:presence/{key}", Device: "{key}", Unknown: "flood"},
+		{From: "kafka:plant", To: "plant-a:{key}", Device: "{key}"},
+	}, plants())
+	m := from("plant-a", "presence/t7")
+	m.Payload, m.Client = []byte("gone"), "c1"
+	if e := table.ExplainUp(m); e.Err != nil || e.Message.Device != "t7" || !e.Message.Left || e.Message.Record.Topic != "presence.c1" || e.Ways != nil {
+		t.Errorf("got %+v, message %+v", e, e.Message)
+	}
+	record := func(topic, key string) *linkspan.Message {
+		return &linkspan.Message{Record: linkspan.Record{Topic: topic, Key: []byte(key), Headers: []linkspan.Header{{Key: "linkspan.origin", Value: []byte("plant-b")}}}}
+	}
+	e := table.ExplainDown(record("commands", "t7"))
+	want := []Way{{Endpoint: "devices"}, {Endpoint: "web"}, {"plant-a", true, true, false}, {"plant-b", true, true, true}}
+	if e.Err != nil || !slices.Equal(e.Ways, want) || e.Located == nil || e.Located.Device != "t7" || e.Located.Unknown.String() != "flood" {
+		t.Errorf("got %+v, located %+v", e, e.Located)
+	}
+	if e := table.ExplainDown(record("plant", "t7")); e.Err != nil || !slices.Equal(e.Ways, []Way{{"plant-a", true, false, false}}) || e.Located != nil || e.Message.Device != "t7" {
+		t.Errorf("got %+v", e)
+	}
+	if e := table.ExplainDown(record("plant", "#")); e.Err != linkspan.ErrInvalidTopic || e.Ways != nil {
+		t.Errorf("got %+v", e)
+	}
+	if s := table.Stats(); s.Routes[0].Messages != 0 || s.Routes[1].Looped != 0 {
 		t.Errorf("explaining counted: %+v", s)
 	}
 }

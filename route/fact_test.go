@@ -51,7 +51,8 @@ func fetched(m *linkspan.Message) *linkspan.Message {
 	return &linkspan.Message{Payload: c.Payload, Record: c.Record}
 }
 
-// TestHeadersAreReversible: whatever a device says of a message is the same after the way to Kafka and back.
+// TestHeadersAreReversible: whatever a device says of a message is the same after the way to Kafka and back: nothing of it is
+// lost, the topic, the device and the time among it (CON-W8, UNS-W6).
 func TestHeadersAreReversible(t *testing.T) {
 	table := mustNew(t, DefaultRoutes(), devices())
 	rapid.Check(t, func(t *rapid.T) {

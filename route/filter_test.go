@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
+// TestFilterMatches: filters match what MQTT says, neither less (CON-A3) nor more.
 func TestFilterMatches(t *testing.T) {
 	for _, c := range []struct {
 		filter, topic string
@@ -113,7 +114,7 @@ func legalTopic(t *rapid.T) string {
 }
 
 // TestFirstMatchWins compares the tree with asking the routes one by one (KAL-A4): whatever overlaps, it is always the
-// same one route, so a message makes one record (CON-A2).
+// same one route (CON-W3), so a message makes one record (CON-A2).
 func TestFirstMatchWins(t *testing.T) {
 	level := rapid.SampledFrom([]string{"a", "b", "", "+", "{x}"})
 	rapid.Check(t, func(t *rapid.T) {
@@ -181,6 +182,13 @@ func FuzzFilter(f *testing.F) {
 		}
 		if ok != (filter.why(topic) == "") {
 			t.Errorf("%q on %q: match %v, why %q", text, topic, ok, filter.why(topic))
+		}
+		if plain := filter.String(); !strings.ContainsAny(plain, "{}") {
+			if g, err := newFilter(plain); err != nil || g.String() != plain {
+				t.Errorf("%q subscribes to %q: %v", text, plain, err)
+			} else if _, same := g.match(topic, nil); same != ok {
+				t.Errorf("%q on %q: match %v, but %q, which is subscribed to, says otherwise", text, topic, ok, plain)
+			}
 		}
 		root := newNode()
 		root.add(filter, 0)

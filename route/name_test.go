@@ -66,7 +66,7 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
-// TestNamesDiffer: no rule gives two topics one name (UNS-A1). The escape gives none that Kafka, which counts dot
+// TestNamesDiffer: no rule gives two topics one name (UNS-A1, UNS-W6). The escape gives none that Kafka, which counts dot
 // and underscore as one, would take for another's.
 func TestNamesDiffer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -96,9 +96,6 @@ func (t *Table) planUp(endpoint, topic string, admit bool) *plan {
 	if r.key != nil && r.key.perTopic {
 		p.key = string(r.key.append(nil, v))
 	}
-	if r.device != nil && r.device.perTopic {
-		p.device = string(r.device.append(nil, v))
-	}
 	return p
 }
 
@@ -150,7 +147,8 @@ func (t *Table) fillUp(m *linkspan.Message, p *plan, admit bool) error {
 		m.Record.Partition = n
 	}
 	if r.device != nil {
-		r.fillDevice(m, p, &v)
+		m.Device = r.device.text(m, &v)
+		m.Left = slices.Contains(r.offline, borrow(m.Payload))
 	}
 	r.writeHeaders(m, p, &v)
 	return nil
@@ -169,14 +167,6 @@ func (r *route) fillKey(m *linkspan.Message, p *plan, v *values) {
 		m.Scratch = r.key.append(m.Scratch, v)
 	}
 	m.Record.Key = m.Scratch[from:len(m.Scratch):len(m.Scratch)]
-}
-
-// fillDevice says which device m is from, and whether it has left.
-func (r *route) fillDevice(m *linkspan.Message, p *plan, v *values) {
-	if m.Device = p.device; !r.device.perTopic {
-		m.Device = r.device.text(m, v)
-	}
-	m.Left = slices.Contains(r.offline, borrow(m.Payload))
 }
 
 // errPartition: a partition's template gave something else than a number.
