@@ -44,7 +44,10 @@ func TestMappingDocument(t *testing.T) {
 	for _, fact := range factNames()[:len(factNames())-1] {
 		names = append(names, "| `mqtt."+fact+"` |", "`"+fact+"`")
 	}
-	for _, name := range append(names, "`user`", "`"+userPrefix+"NAME`", "`"+headerOrigin+"`", "`"+headerHops+"`") {
+	for _, word := range unknowns() {
+		names = append(names, "| `"+word+"`")
+	}
+	for _, name := range append(names, "`user`", "`"+hopsProperty+"`", "`"+userPrefix+"NAME`", "`"+headerOrigin+"`", "`"+headerHops+"`") {
 		if !strings.Contains(string(text), name) {
 			t.Errorf("%s is not in the document", name)
 		}
