@@ -50,6 +50,7 @@ func run(m *testing.M) (code int) {
 	}
 	defer world.issuer.Close()
 	defer world.kafka.Close()
+	defer closeSites()
 	if code = m.Run(); code != 0 {
 		fmt.Println(world.kafka.Log())
 	}

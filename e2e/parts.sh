@@ -4,6 +4,7 @@
 #
 #   $CACHE/kafka/*.jar    Apache Kafka           (e2e/kafka/pom.xml)
 #   $CACHE/hivemq/*.jar   HiveMQ's MQTT client   (e2e/clients/pom.xml)
+#   $CACHE/broker-NAME/   jars of the broker NAME and its compiled main class (e2e/brokers/NAME)
 #   $CACHE/node/          mqtt.js
 #   $CACHE/python/        paho and confluent-kafka, a virtual environment
 #
@@ -12,9 +13,11 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${LINKSPAN_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/linkspan-e2e}
+PATH=$PATH:/usr/sbin:/sbin # where Debian has servers
 mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9
+sudo=()
 
 # retry COMMAND...: registries have bad moments.
 retry() {
@@ -27,9 +30,10 @@ retry() {
   "$@"
 }
 
-# debian: the packages whose commands are missing. RUNLEVEL=1 keeps them from starting the services that they bring.
+# debian: the packages whose commands are missing. Some bring services, which must not start: with System V's init RUNLEVEL=1
+# sees to it, elsewhere a policy for as long as it takes.
 debian() {
-  local missing=() sudo=()
+  local missing=()
   have() { command -v "$1" >/dev/null || missing+=("${@:2}"); }
   have mosquitto_pub mosquitto-clients
   have mosquitto mosquitto
@@ -39,10 +43,16 @@ debian() {
   have node nodejs
   have npm npm
   have python3 python3 python3-venv
+  have rabbitmqctl rabbitmq-server
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
   [ ${#missing[@]} -eq 0 ] && return
   [ "$(id -u)" -eq 0 ] || sudo=(sudo -n)
   echo "installing ${missing[*]}"
+  if [ ! -e /usr/sbin/policy-rc.d ]; then
+    trap '"${sudo[@]}" rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee /usr/sbin/policy-rc.d >/dev/null
+    "${sudo[@]}" chmod 755 /usr/sbin/policy-rc.d
+  fi
   retry "${sudo[@]}" apt-get -qq -o DPkg::Lock::Timeout=120 update
   retry "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
     apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "${missing[@]}" >"$cache/apt.log" 2>&1 || { cat "$cache/apt.log"; exit 1; }
@@ -64,6 +74,7 @@ part() {
 }
 
 jars() { mvn -B -ntp -q -Dstyle.color=never -f "$1" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$2"; }
+broker() { jars "$1/pom.xml" "$2" && javac -proc:none -d "$2" -cp "$2/*" "$1"/*.java; }
 node_modules() { npm install --prefix "$3" --no-audit --no-fund --loglevel=error "$1@$2" >/dev/null; }
 
 # Moving a virtual environment breaks its scripts, not its bin/python, and that alone is used.
@@ -72,6 +83,9 @@ venv() { python3 -m venv "$3" && "$3/bin/python" -m pip install -q --disable-pip
 debian
 part kafka "$(cat "$here/kafka/pom.xml")" jars "$here/kafka/pom.xml"
 part hivemq "$(cat "$here/clients/pom.xml")" jars "$here/clients/pom.xml"
+for broker in activemq artemis hivemq; do
+  part "broker-$broker" "$(cat "$here/brokers/$broker"/*)" broker "$here/brokers/$broker"
+done
 part node "mqtt 5.16.0 $(node --version)" node_modules mqtt 5.16.0
 part python "paho-mqtt 2.2.0 confluent-kafka 2.16.1 $(python3 -c 'import sys; print(sys.version, sys.prefix)')" \
   venv paho-mqtt==2.2.0 confluent-kafka==2.16.1

@@ -14,6 +14,8 @@ type Parts struct {
 	HiveMQ string // folder of jars
 	Node   string // folder that holds node_modules
 	Python string // an interpreter that knows paho and confluent_kafka
+
+	Brokers map[string]string // folders of MQTT brokers that run in Java: jars and a main class
 }
 
 // FindParts returns the installed parts, or everything that is missing.
@@ -31,15 +33,22 @@ func FindParts() (Parts, error) {
 		HiveMQ: filepath.Join(cache, "hivemq"),
 		Node:   filepath.Join(cache, "node"),
 		Python: filepath.Join(cache, "python", "bin", "python"),
+
+		Brokers: map[string]string{},
+	}
+	files := []string{parts.Kafka, parts.HiveMQ, parts.Node, parts.Python, rabbitmqServer}
+	for _, broker := range []string{"activemq", "artemis", "hivemq"} {
+		parts.Brokers[broker] = filepath.Join(cache, "broker-"+broker)
+		files = append(files, parts.Brokers[broker])
 	}
 	var missing []error
-	for _, file := range []string{parts.Kafka, parts.HiveMQ, parts.Node, parts.Python} {
+	for _, file := range files {
 		if _, err := os.Stat(file); err != nil {
 			missing = append(missing, err)
 		}
 	}
-	for _, command := range []string{"java", "node", "mosquitto_pub", "mosquitto_sub", "kcat"} {
-		if _, err := exec.LookPath(command); err != nil {
+	for _, command := range []string{"java", "node", "mosquitto", "mosquitto_pub", "mosquitto_sub", "kcat", "epmd"} {
+		if _, err := exec.LookPath(server(command)); err != nil {
 			missing = append(missing, err)
 		}
 	}

@@ -40,6 +40,15 @@ type Packet struct {
 // DialWire connects as client, with a clean session. The kernel keeps 256 KiB or so of what is not read, rather than as
 // much as it sees fit, so that who does not read is seen to be slow.
 func DialWire(ctx context.Context, addr, client string, keepAlive time.Duration) (*Wire, error) {
+	return dialWire(ctx, addr, client, keepAlive, 0x02)
+}
+
+// ResumeWire connects as client and goes on with the session that the other side may have.
+func ResumeWire(ctx context.Context, addr, client string, keepAlive time.Duration) (*Wire, error) {
+	return dialWire(ctx, addr, client, keepAlive, 0)
+}
+
+func dialWire(ctx context.Context, addr, client string, keepAlive time.Duration, flags byte) (*Wire, error) {
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		var refused error
 		err := c.Control(func(fd uintptr) {
@@ -53,7 +62,7 @@ func DialWire(ctx context.Context, addr, client string, keepAlive time.Duration)
 	}
 	w := newWire(conn)
 	body := appendString(nil, "MQTT")
-	body = append(body, 4, 0x02) // level, clean session
+	body = append(body, 4, flags) // level, clean session or not
 	body = binary.BigEndian.AppendUint16(body, uint16(keepAlive/time.Second))
 	body = appendString(body, client)
 	w.append(typeConnect, body)
@@ -66,7 +75,7 @@ func DialWire(ctx context.Context, addr, client string, keepAlive time.Duration)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	if p.Type != typeConnack || p.ID != 0 {
+	if p.Type != typeConnack || p.ID&0xff != 0 { // the other byte says that there is a session
 		return nil, errors.Join(fmt.Errorf("refused: %+v", p), conn.Close())
 	}
 	return w, nil
