@@ -3,6 +3,7 @@ package route
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -139,9 +140,10 @@ func (c *compiler) location(r *route, to string) {
 	} else if unknown != "" {
 		c.fail("unknown", fmt.Errorf("there is no %q%s (%s)", unknown, meant(unknown, unknowns()), strings.Join(unknowns(), ", ")))
 	}
-	for key, set := range map[string]bool{"unknown": unknown != "", "park_for": c.config.ParkFor != 0} {
+	set := map[string]bool{"unknown": unknown != "", "park_for": c.config.ParkFor != 0}
+	for _, key := range slices.Sorted(maps.Keys(set)) {
 		switch {
-		case !set:
+		case !set[key]:
 		case c.config.Device == "":
 			c.fail(key, errors.New("it is about devices that nobody has seen, and the route names none: write device, such as device: \"{key}\""))
 		case r.target != "":

@@ -60,7 +60,7 @@ type Stats struct {
 type RouteStats struct {
 	Route          string
 	Down           bool
-	Messages       uint64 // went through; the next holder may still refuse them
+	Messages       uint64 // went through, a record once for all listeners and once for each client endpoint; the next holder may still refuse them
 	Bytes          uint64 // their payloads
 	TooManyTopics  uint64 // refused: max_topics is reached
 	InvalidTopic   uint64 // refused: no legal name or partition on the other side
