@@ -148,7 +148,7 @@ func (t *Table) fillUp(m *linkspan.Message, p *plan, admit bool) error {
 	}
 	if r.device != nil {
 		m.Device = r.device.text(m, &v)
-		m.Left = slices.Contains(r.offline, borrow(m.Payload))
+		m.Left = m.Device != "" && slices.Contains(r.offline, borrow(m.Payload))
 	}
 	r.writeHeaders(m, p, &v)
 	return nil
