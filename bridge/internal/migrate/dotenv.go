@@ -36,8 +36,13 @@ func DotEnv(f File) ([]string, error) {
 // withoutComment cuts a line at the first # that is not in quotes.
 func withoutComment(line string) string {
 	var open rune
+	escaped := false
 	for i, c := range line {
 		switch {
+		case escaped:
+			escaped = false
+		case open == '"' && c == '\\':
+			escaped = true
 		case open == 0 && c == '#':
 			return line[:i]
 		case open == 0 && (c == '"' || c == '\''):

@@ -27,12 +27,19 @@ const (
 	partly              // text without a slash, but not any: \d{1,4}
 	rest                // anything, slashes included: .*
 	below               // (/.*)?
-	open                // a group begins
-	shut                // it ends
-	edge                // \b
+
+	// What follows has no text of its own.
+	open  // a group begins
+	shut  // it ends
+	edge  // \b
+	first // ^
+	last  // $
 )
 
-var errBeyond = errors.New("it is beyond what topic filters can say")
+var (
+	errBeyond = errors.New("it is beyond what topic filters can say")
+	errMany   = fmt.Errorf("%w: it has more than %d alternatives", errBeyond, maxAlternatives)
+)
 
 // convert turns a regular expression for topics into filters that together take the same topics, or say where they do not.
 func convert(expr string) ([]converted, error) {
@@ -61,8 +68,12 @@ func convert(expr string) ([]converted, error) {
 func expand(re *syntax.Regexp) (ways [][]piece, err error) {
 	one := func(p ...piece) [][]piece { return [][]piece{p} }
 	switch re.Op {
-	case syntax.OpEmptyMatch, syntax.OpBeginText, syntax.OpEndText, syntax.OpBeginLine, syntax.OpEndLine:
-		return one(), nil // a rule matches the whole topic anyway
+	case syntax.OpEmptyMatch:
+		return one(), nil
+	case syntax.OpBeginText, syntax.OpBeginLine:
+		return one(piece{kind: first}), nil
+	case syntax.OpEndText, syntax.OpEndLine:
+		return one(piece{kind: last}), nil
 	case syntax.OpWordBoundary:
 		return one(piece{kind: edge}), nil
 	case syntax.OpLiteral:
@@ -83,8 +94,12 @@ func expand(re *syntax.Regexp) (ways [][]piece, err error) {
 			if err != nil {
 				return nil, err
 			}
+			if len(ways)*len(next) > maxAlternatives {
+				return nil, errMany
+			}
 			ways = product(ways, next)
 		}
+		return ways, nil
 	case syntax.OpAlternate:
 		for _, sub := range re.Sub {
 			next, err := expand(sub)
@@ -93,6 +108,10 @@ func expand(re *syntax.Regexp) (ways [][]piece, err error) {
 			}
 			ways = append(ways, next...)
 		}
+		if len(ways) > maxAlternatives {
+			return nil, errMany
+		}
+		return ways, nil
 	case syntax.OpCharClass:
 		if runes := members(re); runes != nil {
 			for _, r := range runes {
@@ -100,16 +119,10 @@ func expand(re *syntax.Regexp) (ways [][]piece, err error) {
 			}
 			return ways, nil
 		}
-		return wildcard(re)
 	case syntax.OpQuest:
 		return optional(re)
-	default:
-		return wildcard(re)
 	}
-	if len(ways) > maxAlternatives {
-		return nil, fmt.Errorf("%w: it has more than %d alternatives", errBeyond, maxAlternatives)
-	}
-	return ways, nil
+	return wildcard(re)
 }
 
 func product(a, b [][]piece) (out [][]piece) {
@@ -123,18 +136,16 @@ func product(a, b [][]piece) (out [][]piece) {
 
 // optional expands X?, of which (/.*)? is the usual one.
 func optional(re *syntax.Regexp) ([][]piece, error) {
-	inner := re.Sub[0]
-	for inner.Op == syntax.OpCapture {
-		inner = inner.Sub[0]
-	}
-	if s := inner.String(); s == `/(?-s:.*)` || s == `/(?s:.*)` || s == `/.*` {
-		if re.Sub[0].Op == syntax.OpCapture {
-			return [][]piece{{{kind: open, group: re.Sub[0].Cap}, {kind: below}, {kind: rest}, {kind: shut, group: re.Sub[0].Cap}}}, nil
-		}
+	if inner := re.Sub[0]; inner.Op == syntax.OpConcat && len(inner.Sub) == 2 && inner.Sub[0].String() == "/" && isAnything(inner.Sub[1]) {
 		return [][]piece{{{kind: below}}}, nil
 	}
 	ways, err := expand(re.Sub[0])
 	return append(ways, nil), err
+}
+
+// isAnything recognises .*
+func isAnything(re *syntax.Regexp) bool {
+	return re.Op == syntax.OpStar && (re.Sub[0].Op == syntax.OpAnyChar || re.Sub[0].Op == syntax.OpAnyCharNotNL)
 }
 
 // members lists what a class has, nil if that is much.
@@ -196,12 +207,16 @@ func matchesSlash(class *syntax.Regexp) bool {
 // filterOf turns one alternative into a filter.
 func filterOf(way []piece) (converted, error) {
 	c := converted{groups: map[int]string{}}
+	for i, p := range way {
+		if p.kind == first && len(content(way[:i])) > 0 || p.kind == last && len(content(way[i:])) > 0 {
+			return c, fmt.Errorf("%w: ^ is not at its beginning, or $ not at its end", errBeyond)
+		}
+	}
 	levels := intoLevels(way)
 	var filter []string
 	for i, pieces := range levels {
-		last := i == len(levels)-1
 		at := slices.IndexFunc(pieces, func(p piece) bool { return p.kind == rest || p.kind == below })
-		if at >= 0 && (!last || slices.ContainsFunc(pieces[at+1:], func(p piece) bool { return p.kind != shut && p.kind != rest })) {
+		if at >= 0 && (i < len(levels)-1 || slices.ContainsFunc(pieces[at+1:], func(p piece) bool { return p.kind < open })) {
 			return c, fmt.Errorf("%w: .* is not at its end", errBeyond)
 		}
 		if at < 0 {
@@ -211,7 +226,8 @@ func filterOf(way []piece) (converted, error) {
 		filter = append(filter, c.tail(pieces, at, filter)...)
 	}
 	c.filter = strings.Join(filter, "/")
-	return c, c.spanning(way)
+	c.spanning(way)
+	return c, nil
 }
 
 // intoLevels cuts at the slashes.
@@ -236,56 +252,61 @@ func intoLevels(way []piece) [][]piece {
 
 // level writes one level, and learns what the groups in it stand for.
 func (c *converted) level(pieces []piece) string {
-	content := slices.DeleteFunc(slices.Clone(pieces), func(p piece) bool { return p.kind == open || p.kind == shut })
-	wild := slices.ContainsFunc(content, func(p piece) bool { return p.kind == level || p.kind == partly })
-	if !wild {
-		text := textOf(content)
-		c.learn(pieces, func(inside []piece) (string, bool) { return verbatim(textOf(inside)), true })
-		return verbatim(text)
-	}
-	inner := slices.DeleteFunc(slices.Clone(content), func(p piece) bool { return p.kind == edge })
-	if len(inner) > 1 || inner[0].kind == partly {
-		c.widen(sourceOf(inner))
-	}
-	written := "+"
-	c.learn(pieces, func(inside []piece) (string, bool) {
-		if len(inside) < len(inner) {
-			return verbatim(textOf(inside)), !slices.ContainsFunc(inside, func(p piece) bool { return p.kind != literally })
+	all := content(pieces)
+	written := verbatim(textOf(all))
+	wild := slices.ContainsFunc(all, isWild)
+	if wild {
+		written = "+"
+		if len(all) > 1 || all[0].kind == partly {
+			c.widen(sourceOf(all))
 		}
-		if written == "+" {
-			written = "{g" + strconv.Itoa(groupOf(pieces)) + "}"
+	}
+	for i, p := range pieces {
+		end := slices.Index(pieces, piece{kind: shut, group: p.group})
+		if p.kind != open || end < 0 {
+			continue
 		}
-		return written, true
-	})
+		inside := content(pieces[i:end])
+		switch {
+		case !slices.ContainsFunc(inside, isWild):
+			c.groups[p.group] = verbatim(textOf(inside))
+		case len(inside) == len(all):
+			if written == "+" {
+				written = "{g" + strconv.Itoa(p.group) + "}"
+			}
+			c.groups[p.group] = written
+		}
+	}
 	return written
 }
 
 // tail writes the last level where it ends in .* or (/.*)?.
 func (c *converted) tail(pieces []piece, at int, before []string) []string {
 	head := pieces[:at]
-	whole := !slices.ContainsFunc(head, func(p piece) bool { return p.kind != open })
-	end := []string{"#"}
-	if group := groupOf(head); whole && group > 0 {
-		end = []string{"{g" + strconv.Itoa(group) + "...}"}
+	whole := len(content(head)) == 0
+	head = slices.DeleteFunc(slices.Clone(head), func(p piece) bool {
+		return whole && (p.kind != open || slices.Contains(head, piece{kind: shut, group: p.group}))
+	})
+	switch {
+	case pieces[at].kind == below:
+		return []string{c.level(head), "#"}
+	case !whole:
+		text := c.level(head)
+		c.narrower = fmt.Sprintf("the level has to be %s, not only to begin with it", text)
+		return []string{text, "#"}
+	case len(head) > 0:
+		name := "{g" + strconv.Itoa(head[0].group)
 		for _, p := range head {
-			c.groups[p.group] = end[0]
+			c.groups[p.group] = name + "}"
 		}
 		if len(before) > 0 {
 			c.widen("that there is something below")
 		}
-		return end
+		return []string{name + "...}"}
+	case len(before) == 0:
+		return []string{"#"}
 	}
-	switch {
-	case pieces[at].kind == below:
-		return append([]string{c.level(head)}, end...)
-	case whole && len(before) == 0:
-		return end
-	case whole:
-		return []string{"+", "#"} // a/.* does not take a itself
-	}
-	text := c.level(head)
-	c.narrower = fmt.Sprintf("the level that begins with %s has to be that and no more", text)
-	return append([]string{text}, end...)
+	return []string{"+", "#"} // a/.* does not take a itself
 }
 
 func (c *converted) widen(by string) {
@@ -295,41 +316,25 @@ func (c *converted) widen(by string) {
 	c.wider += by
 }
 
-// learn finds the groups that begin and end in a level, and asks what each stands for.
-func (c *converted) learn(pieces []piece, value func(inside []piece) (string, bool)) {
-	for i, p := range pieces {
-		end := slices.Index(pieces, piece{kind: shut, group: p.group})
-		if p.kind != open || end < 0 {
-			continue
-		}
-		inside := slices.DeleteFunc(slices.Clone(pieces[i:end]), func(p piece) bool { return p.kind == open || p.kind == shut || p.kind == edge })
-		if v, ok := value(inside); ok {
-			c.groups[p.group] = v
-		}
-	}
-}
-
 // spanning gives groups of literal text over several levels their value.
-func (c *converted) spanning(way []piece) error {
+func (c *converted) spanning(way []piece) {
 	for i, p := range way {
 		if _, known := c.groups[p.group]; p.kind != open || known {
 			continue
 		}
-		inside := slices.DeleteFunc(slices.Clone(way[i:slices.Index(way, piece{kind: shut, group: p.group})]), func(p piece) bool { return p.kind == open || p.kind == shut || p.kind == edge })
-		if !slices.ContainsFunc(inside, func(p piece) bool { return p.kind != literally }) {
+		inside := content(way[i:slices.Index(way, piece{kind: shut, group: p.group})])
+		if !slices.ContainsFunc(inside, isWild) {
 			c.groups[p.group] = verbatim(textOf(inside))
 		}
 	}
-	return nil
 }
 
-// groupOf returns the first group that begins in pieces, 0 for none.
-func groupOf(pieces []piece) int {
-	if i := slices.IndexFunc(pieces, func(p piece) bool { return p.kind == open }); i >= 0 {
-		return pieces[i].group
-	}
-	return 0
+// content drops what has no text of its own.
+func content(pieces []piece) []piece {
+	return slices.DeleteFunc(slices.Clone(pieces), func(p piece) bool { return p.kind >= open })
 }
+
+func isWild(p piece) bool { return p.kind != literally }
 
 func textOf(pieces []piece) (text string) {
 	for _, p := range pieces {
@@ -345,5 +350,5 @@ func sourceOf(pieces []piece) (text string) {
 	for _, p := range pieces {
 		text += p.text
 	}
-	return text
+	return strings.NewReplacer("[0-9A-Z_a-z]", `\w`, "[0-9]", `\d`).Replace(text)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"regexp"
 	"strconv"
 	"strings"
@@ -84,6 +85,7 @@ func (s *strimzi) rule(i int, r rule) {
 	var all []converted
 	var err error
 	if isFilter(r.MQTTTopic) {
+		r = usable(r)
 		all = []converted{{filter: r.MQTTTopic, named: true}}
 	} else {
 		all, err = convert(r.MQTTTopic)
@@ -92,14 +94,11 @@ func (s *strimzi) rule(i int, r rule) {
 		err = errors.Join(err, all[j].fits(r))
 	}
 	if err != nil {
-		s.depth++
 		s.note(fmt.Sprintf("%s, %q: no route, because %v. What it took goes to the next rule that matches, or to the default.", where, r.MQTTTopic, err))
 		s.comment(fmt.Sprintf("kafkaTopic: %q", r.KafkaTopic))
-		s.depth--
 		return
 	}
 	for j, c := range all {
-		s.depth++
 		if j == 0 {
 			s.comment("mqttTopic: " + strings.ReplaceAll(r.MQTTTopic, "\b", `\b`))
 		}
@@ -109,7 +108,6 @@ func (s *strimzi) rule(i int, r rule) {
 		if c.narrower != "" {
 			s.note(fmt.Sprintf("%s: the filter %s takes less than the rule: %s.", where, c.filter, c.narrower))
 		}
-		s.depth--
 		s.route(r, c)
 	}
 }
@@ -143,7 +141,26 @@ func isFilter(topic string) bool {
 	return false
 }
 
+// usable renames placeholders whose names mean something in Linkspan, or may not begin as they do.
+func usable(r rule) rule {
+	rename := func(s string) string {
+		return inTemplate.ReplaceAllStringFunc(s, func(name string) string {
+			if reserved.MatchString(name) {
+				return "{in_" + name[1:]
+			}
+			return name
+		})
+	}
+	r.MQTTTopic, r.KafkaTopic = rename(r.MQTTTopic), rename(r.KafkaTopic)
+	if r.KafkaKey != nil {
+		key := rename(*r.KafkaKey)
+		r.KafkaKey = &key
+	}
+	return r
+}
+
 var (
+	reserved    = regexp.MustCompile(`^\{(topic|client|username|endpoint|qos|key|partition|offset|\d\w*)\}$`)
 	placeholder = regexp.MustCompile(`^\{\w+\}$`)
 	inTemplate  = regexp.MustCompile(`\{\w+\}`)
 	dollar      = regexp.MustCompile(`\$\d{1,2}`)
@@ -176,7 +193,7 @@ func (c *converted) fits(r rule) error {
 		}
 		if m := dollar.FindString(c.fill(t)); m != "" {
 			if n, _ := strconv.Atoi(m[1:]); n <= c.count {
-				return fmt.Errorf("%s is a part of a level, and a placeholder is a whole level", m)
+				return fmt.Errorf("%s is not one whole level, which a placeholder has to be", m)
 			}
 			return fmt.Errorf("%s is not a group of mqttTopic", m)
 		}
@@ -196,4 +213,28 @@ func (c *converted) fill(template string) string {
 		}
 	}
 	return text
+}
+
+// parts writes the sections for the listener and for Kafka.
+func (s *strimzi) parts(set strimziConfig) {
+	s.section("kafka", func() { s.clientProperties("kafka.", set.kafka, &s.problems) })
+	s.blank()
+	s.section("endpoints", func() {
+		s.section("devices", func() {
+			host := set.host
+			if host == "0.0.0.0" {
+				host = ""
+			}
+			if n, err := strconv.Atoi(set.port); err != nil || n < 0 || n > 65535 {
+				s.problems.add("%s: mqtt.server.port: %q is no port", set.name, set.port)
+			}
+			s.set("listen", "mqtt://"+net.JoinHostPort(host, set.port))
+			if n, err := strconv.Atoi(set.maxBytes); err == nil {
+				s.plain("max_packet_size", strconv.Itoa(n))
+			} else if set.maxBytes != "" {
+				s.problems.add("%s: mqtt.max.bytes.message: %q is not a whole number", set.name, set.maxBytes)
+			}
+		})
+	})
+	s.blank()
 }
