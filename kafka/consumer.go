@@ -60,6 +60,8 @@ type Consumer struct {
 	ready    chan struct{}
 	once     sync.Once // closes ready
 	started  atomic.Bool
+	losses   atomic.Uint64   // how often the group has given us up
+	from     map[int32]int64 // where a tail begins, by partition, if not at the end
 
 	commits sync.Mutex // held over a commit: a revocation waits for it, and none follows for what was revoked
 	mu      sync.Mutex
@@ -120,7 +122,10 @@ func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
 	if err != nil {
 		return err
 	}
-	if len(c.cfg.Topics)+len(patterns) == 0 {
+	if c.alone() && c.cfg.Group == "" {
+		return errors.New("kafka: a consumer that is alone needs a group that keeps its positions")
+	}
+	if len(c.cfg.Topics)+len(patterns)+len(c.cfg.Partitions) == 0 {
 		c.isReady()
 		<-ctx.Done()
 		return nil
@@ -130,10 +135,11 @@ func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
 	}
 	var helpers sync.WaitGroup
 	helperCtx, stopHelpers := context.WithCancel(ctx)
-	if c.cfg.Group == "" {
+	if !c.member() {
 		t := &tail{c: c, to: to, patterns: patterns, known: map[string]*knownTopic{}}
 		helpers.Go(func() { t.run(helperCtx) })
-	} else {
+	}
+	if c.cfg.Group != "" {
 		helpers.Go(func() { c.commitOften(helperCtx) })
 	}
 	c.poll(ctx)
@@ -146,6 +152,12 @@ func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
 	c.kgo.CloseAllowingRebalance()
 	return nil
 }
+
+// alone reports whether a group keeps the positions of c without c being a member.
+func (c *Consumer) alone() bool { return c.cfg.Alone || len(c.cfg.Partitions) > 0 }
+
+// member reports whether c is a member of a group.
+func (c *Consumer) member() bool { return c.cfg.Group != "" && !c.alone() }
 
 // compile makes patterns match whole names.
 func compile(patterns []string) (list []*regexp.Regexp, err error) {
@@ -169,16 +181,21 @@ func (c *Consumer) options(ctx context.Context, to linkspan.Sink) []kgo.Opt {
 		// Where the brokers have lost records that were read, go back a minute rather than skip what replaced them.
 		kgo.ConsumeResetOffset(kgo.RewindOffset(time.Minute)),
 	}
-	if c.cfg.Group == "" {
+	if c.alone() {
+		opts = append(opts, topicsByName())
+	}
+	if !c.member() {
 		return opts
 	}
-	start := kgo.NewOffset().AtStart()
-	if s.StartOffset == "latest" {
-		start = kgo.NewOffset().AtEnd()
+	session := s.SessionTimeout
+	if c.cfg.SessionTimeout > 0 {
+		session = c.cfg.SessionTimeout
 	}
 	opts = append(opts,
-		kgo.ConsumerGroup(c.cfg.Group), kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.ConsumeStartOffset(start),
-		kgo.SessionTimeout(s.SessionTimeout), kgo.HeartbeatInterval(min(3*time.Second, s.SessionTimeout/3)), kgo.RebalanceTimeout(s.RebalanceTimeout),
+		kgo.ConsumerGroup(c.cfg.Group), kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.AdjustFetchOffsetsFn(c.adjust),
+		kgo.SessionTimeout(session), kgo.HeartbeatInterval(min(3*time.Second, session/6)), kgo.RebalanceTimeout(s.RebalanceTimeout),
+		// A connection that is dead without saying so must not cost the membership.
+		kgo.RequestTimeoutOverhead(min(c.c.cfg.RequestTimeout, max(session/3, 100*time.Millisecond))),
 		// Positions are ours to commit. Polled records reach their lanes before their partition can be taken away and given
 		// back, or a lane would get records from before and from after.
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
@@ -218,21 +235,25 @@ func (c *Consumer) poll(ctx context.Context) {
 				return
 			}
 			c.mu.Lock()
-			l := c.lanes[partitionKey{p.Topic, p.Partition}]
+			l, share := c.lanes[partitionKey{p.Topic, p.Partition}], c.share()
 			c.mu.Unlock()
 			if l == nil {
 				return // lost meanwhile
 			}
 			l.end.Store(p.HighWatermark)
-			n := int64(0)
-			for _, r := range p.Records {
-				n += recordBytes(r)
-			}
-			c.held(n)
-			l.push(p.Records)
+			l.push(p.Records, share)
 		})
 		c.kgo.AllowRebalance()
 	}
+}
+
+// share is how many bytes a lane may hold before it is paused: so many that all others together, if none of their records
+// settles, leave half of MaxInFlightBytes to one that goes on. It is not below one fetch of a partition. Called with c locked.
+func (c *Consumer) share() int64 {
+	if len(c.lanes) < 2 {
+		return c.settings.MaxInFlightBytes
+	}
+	return max(c.settings.MaxInFlightBytes/int64(2*len(c.lanes)-2), int64(c.settings.FetchMaxPartitionBytes))
 }
 
 // held counts bytes that are fetched and not settled.

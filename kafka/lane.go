@@ -29,10 +29,13 @@ type lane struct {
 	wake      chan struct{} // holds one: something has changed that run waits for
 	window    *linkspan.Window[position]
 	end       atomic.Int64 // of the partition, as of the last fetch
+	bytes     atomic.Int64 // fetched and not settled
+	losses    uint64       // of the consumer, when the lane was made
 
 	mu      sync.Mutex
 	queue   []*kgo.Record // fetched, not handed over
 	paused  bool
+	share   int64     // bytes that it may hold before it is paused
 	away    int       // handed over, outcome not known
 	failed  []*flight // given back, to be handed over again
 	gone    bool      // drained: what comes back now is let go
@@ -58,6 +61,7 @@ func (c *Consumer) newLane(ctx context.Context, topic string, partition int32, t
 	ctx, cancel := context.WithCancel(ctx)
 	l := &lane{
 		c: c, topic: topic, partition: partition, to: to, cancel: cancel, ended: make(chan struct{}), wake: make(chan struct{}, 1),
+		losses: c.losses.Load(),
 	}
 	l.window = linkspan.NewWindow(c.settings.MaxInFlight, &c.slots, func(p position, _ error) {
 		l.mu.Lock()
@@ -68,16 +72,37 @@ func (c *Consumer) newLane(ctx context.Context, topic string, partition int32, t
 	return l
 }
 
-// push queues fetched records, and has the partition paused when too many wait. It does not block.
-func (l *lane) push(records []*kgo.Record) {
+// push queues fetched records, and has the partition paused when too many wait, or when the lane holds more than its share of the
+// bytes, which others want to go on with. It does not block.
+func (l *lane) push(records []*kgo.Record, share int64) {
+	n := int64(0)
+	for _, r := range records {
+		n += recordBytes(r)
+	}
+	l.held(n)
 	l.mu.Lock()
 	l.queue = append(l.queue, records...)
-	if !l.paused && len(l.queue) > l.c.settings.MaxInFlight {
+	l.share = share
+	if !l.paused && (len(l.queue) > l.c.settings.MaxInFlight || l.bytes.Load() >= share) {
 		l.paused = true
 		l.c.kgo.PauseFetchPartitions(map[string][]int32{l.topic: {l.partition}})
 	}
 	l.mu.Unlock()
 	l.signal()
+}
+
+// resume has the partition fetched again once there is room. Called with l locked.
+func (l *lane) resume() {
+	if l.paused && len(l.queue) <= l.c.settings.MaxInFlight && l.bytes.Load() < l.share {
+		l.paused = false
+		l.c.kgo.ResumeFetchPartitions(map[string][]int32{l.topic: {l.partition}})
+	}
+}
+
+// held counts bytes that are fetched and not settled.
+func (l *lane) held(n int64) {
+	l.bytes.Add(n)
+	l.c.held(n)
 }
 
 func (l *lane) signal() {
@@ -145,11 +170,8 @@ func (l *lane) next(ctx context.Context, retrying bool) (batch []*kgo.Record, fa
 			slices.SortFunc(failed, func(a, b *flight) int { return cmp.Compare(a.record.Offset, b.record.Offset) })
 		case len(l.failed) == 0 && len(l.queue) > 0 && (!retrying || l.away == 0):
 			batch, l.queue = l.queue, nil
-			if l.paused {
-				l.paused = false
-				l.c.kgo.ResumeFetchPartitions(map[string][]int32{l.topic: {l.partition}})
-			}
 		}
+		l.resume()
 		l.mu.Unlock()
 		if len(batch) > 0 || len(failed) > 0 {
 			return batch, failed
@@ -225,7 +247,7 @@ func (f *flight) done(err error) {
 		l.mu.Lock()
 		l.away--
 		if l.gone {
-			c.held(-recordBytes(f.record))
+			l.held(-recordBytes(f.record))
 		} else {
 			l.failed = append(l.failed, f)
 		}
@@ -243,7 +265,7 @@ func (f *flight) done(err error) {
 	f.lane, f.record, f.settle = nil, nil, nil
 	c.flights.Put(f)
 	settle(err)
-	c.held(-size)
+	l.held(-size)
 	l.mu.Lock()
 	l.away--
 	l.mu.Unlock()
@@ -273,12 +295,24 @@ func (l *lane) drain(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range l.queue {
-		l.c.held(-recordBytes(r))
+		l.held(-recordBytes(r))
 	}
 	for _, f := range l.failed { // its place in the window stays open, and the position before it
-		l.c.held(-recordBytes(f.record))
+		l.held(-recordBytes(f.record))
 	}
 	l.queue, l.failed, l.gone = nil, nil, true
+}
+
+// begin says where the lane begins, which is committed. It is called before anything is fetched.
+func (l *lane) begin(at position) {
+	if at.offset == 0 {
+		at.epoch = -1 // or it would be none
+	}
+	l.mu.Lock()
+	if l.settled == (position{}) {
+		l.settled, l.stored = at, at
+	}
+	l.mu.Unlock()
 }
 
 // uncommitted returns the settled position if it is not committed.
@@ -298,7 +332,7 @@ func (l *lane) committed(p position) {
 func (l *lane) lag() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.settled.offset == 0 {
+	if l.settled == (position{}) {
 		return int64(len(l.queue) + l.away + len(l.failed))
 	}
 	return max(l.end.Load()-l.settled.offset, 0)

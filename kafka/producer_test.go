@@ -97,24 +97,36 @@ func TestProducerCopies(t *testing.T) {
 	}
 }
 
-// No value is not the same as an empty one: it deletes from a compacted topic.
-func TestProducerKeepsNil(t *testing.T) {
+// No value deletes from a compacted topic, so only a tombstone has none; a device's empty payload, which may be nil, is an empty
+// value. No key is not the same as an empty one either. Both come back as they were.
+func TestProducerTombstones(t *testing.T) {
 	addr := startKfake(t).ListenAddrs()[0]
-	p := connect(t, testConfig(addr)).Producer()
+	c := connect(t, testConfig(addr))
 	for _, m := range []*linkspan.Message{
+		{Record: linkspan.Record{Topic: "t", Partition: 0, Key: []byte("k"), Tombstone: true}, Payload: []byte("of no matter")},
 		{Record: linkspan.Record{Topic: "t", Partition: 0}},
-		{Payload: []byte{}, Record: linkspan.Record{Topic: "t", Partition: 0, Key: []byte{}}},
+		{Record: linkspan.Record{Topic: "t", Partition: 0, Key: []byte{}}, Payload: []byte{}},
 	} {
-		if err := send(t, p, m); err != nil {
+		if err := send(t, c.Producer(), m); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got := contents(t, addr, "t")[0]
-	if r := got[0]; r.Key != nil || r.Value != nil {
-		t.Errorf("nil became %#v %#v", r.Key, r.Value)
+	if r := got[0]; r.Value != nil || string(r.Key) != "k" {
+		t.Errorf("a tombstone became %q %#v", r.Key, r.Value)
 	}
-	if r := got[1]; r.Key == nil || r.Value == nil {
-		t.Errorf("empty became nil")
+	if r := got[1]; r.Key != nil || r.Value == nil || len(r.Value) != 0 {
+		t.Errorf("a nil payload without key became %#v %#v", r.Key, r.Value)
+	}
+	if r := got[2]; r.Key == nil || r.Value == nil {
+		t.Errorf("empty became %#v %#v", r.Key, r.Value)
+	}
+	var back []bool
+	if _, err := c.ReadAt(testContext(t), "t", 0, 0, 1<<20, func(m *linkspan.Message) { back = append(back, m.Record.Tombstone) }); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(back, []bool{true, false, false}) {
+		t.Errorf("tombstones come back as %v", back)
 	}
 }
 

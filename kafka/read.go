@@ -37,6 +37,21 @@ const metadataAge = time.Minute
 // [OffsetError] where the offset is not there; others can pass, and were tried against for RequestTimeout. ReadAt may be
 // called from many goroutines at once.
 func (c *Client) ReadAt(ctx context.Context, topic string, partition int32, from int64, maxBytes int, visit func(m *linkspan.Message)) (next int64, err error) {
+	part, err := c.readAt(ctx, topic, partition, from, maxBytes)
+	if err != nil {
+		return from, err
+	}
+	var m linkspan.Message
+	now := time.Now()
+	for _, r := range part.Records {
+		fill(&m, r, now)
+		visit(&m)
+	}
+	return max(part.next, from), nil
+}
+
+// readAt is ReadAt without the visits.
+func (c *Client) readAt(ctx context.Context, topic string, partition int32, from int64, maxBytes int) (readPart, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.RequestTimeout)
 	defer cancel()
 	age := metadataAge
@@ -47,17 +62,11 @@ func (c *Client) ReadAt(ctx context.Context, topic string, partition int32, from
 		}
 		switch {
 		case err == nil:
-			var m linkspan.Message
-			now := time.Now()
-			for _, r := range part.Records {
-				fill(&m, r, now)
-				visit(&m)
-			}
-			return max(part.next, from), nil
+			return part, nil
 		case errors.Is(err, kerr.OffsetOutOfRange):
-			return from, c.offsetError(ctx, topic, partition, from)
+			return part, c.offsetError(ctx, topic, partition, from)
 		case age < metadataAge && !moved(err), ctx.Err() != nil, sleep(ctx, c.cfg.RetryInterval) != nil:
-			return from, fmt.Errorf("read Kafka topic %s partition %d at %d: %w", topic, partition, from, explain(err))
+			return part, fmt.Errorf("read Kafka topic %s partition %d at %d: %w", topic, partition, from, explain(err))
 		}
 		age = time.Nanosecond // the leader may be another by now
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// A tail finds the partitions that a consumer without a group reads. Those that are there when it starts are read from
-// where they end by then; those that come later from their beginning.
+// A tail finds the partitions that a consumer reads which is no member of a group. Without positions to go on from, those that
+// are there when it starts are read from where they end by then, and those that come later from their beginning.
 type tail struct {
 	c        *Consumer
 	to       linkspan.Sink
@@ -53,65 +53,80 @@ func (t *tail) run(ctx context.Context) {
 	}
 }
 
-// look adds the partitions that are new. At the first look these are read from their end on, and it is all or nothing.
+// look adds the partitions that are new. At the first look it is all or nothing.
 func (t *tail) look(ctx context.Context, first bool) error {
 	topics, err := t.wanted(ctx)
 	if err != nil {
 		return err
 	}
-	var ends kadm.ListedOffsets
-	if first && len(topics) > 0 {
-		if ends, err = t.ends(ctx, topics); err != nil {
+	fresh := map[string][]int32{}
+	for name, now := range topics {
+		for p := int32(t.same(name, now.id).partitions); p < int32(now.partitions); p++ {
+			if t.wantsPartition(name, p) {
+				fresh[name] = append(fresh[name], p)
+			}
+		}
+	}
+	if len(fresh) > 0 {
+		at, err := t.start(ctx, fresh, first)
+		if err != nil {
 			return err
 		}
+		for name, ps := range at {
+			for p := range ps {
+				t.c.add(ctx, t.to, name, p)
+			}
+		}
+		if t.c.alone() {
+			t.c.begin(at)
+		}
+		t.c.kgo.AddConsumePartitions(at.offsets())
 	}
-	add := map[string]map[int32]kgo.Offset{}
 	for name, now := range topics {
-		for p := t.same(name, now.id).partitions; p < now.partitions; p++ {
-			at := kgo.NewOffset().AtStart()
-			if first {
-				end, ok := ends.Lookup(name, int32(p))
-				if !ok {
-					return fmt.Errorf("no end offset of Kafka topic %s partition %d", name, p)
-				}
-				at = kgo.NewOffset().At(end.Offset)
-			}
-			if add[name] == nil {
-				add[name] = map[int32]kgo.Offset{}
-			}
-			add[name][int32(p)] = at
-		}
+		t.known[name] = now
 	}
-	for name, ps := range add {
-		for p := range ps {
-			t.c.add(ctx, t.to, name, p)
-		}
-		t.known[name] = topics[name]
-	}
-	t.c.kgo.AddConsumePartitions(add)
 	t.dropMissing(topics)
 	return nil
 }
 
-// ends returns where the partitions end now. What open transactions have written already counts as not yet there.
-func (t *tail) ends(ctx context.Context, topics map[string]*knownTopic) (kadm.ListedOffsets, error) {
-	adm := kadm.NewClient(t.c.c.kgo)
-	list := adm.ListCommittedOffsets
-	if t.c.settings.IsolationLevel == "read_uncommitted" {
-		list = adm.ListEndOffsets
+// start returns where to begin in partitions that were not known before.
+func (t *tail) start(ctx context.Context, fresh map[string][]int32, first bool) (starts, error) {
+	if t.c.alone() {
+		return t.c.positions(ctx, fresh)
 	}
-	ends, err := list(ctx, slices.Collect(maps.Keys(topics))...)
-	if err != nil {
-		return nil, err
+	at := starts{}
+	var ends kadm.ListedOffsets
+	if first && t.c.from == nil {
+		var err error
+		if ends, err = t.c.ends(ctx, slices.Collect(maps.Keys(fresh))); err != nil {
+			return nil, err
+		}
 	}
-	return ends, ends.Error()
+	for name, ps := range fresh {
+		for _, p := range ps {
+			switch end, ok := ends.Lookup(name, p); {
+			case first && t.c.from != nil:
+				at.set(name, p, position{t.c.from[p], -1})
+			case first && !ok:
+				return nil, fmt.Errorf("no end offset of Kafka topic %s partition %d", name, p)
+			case first:
+				at.set(name, p, position{end.Offset, -1})
+			default:
+				at.set(name, p, position{startOffset, -1})
+			}
+		}
+	}
+	return at, nil
 }
+
+// startOffset means the start of a partition, to the Kafka client and the brokers.
+const startOffset = -2
 
 // wanted returns the topics to read that exist. A topic that the cluster does not tell about for the moment is an error.
 func (t *tail) wanted(ctx context.Context) (map[string]*knownTopic, error) {
 	var names []string // nil: all
 	if len(t.patterns) == 0 {
-		names = t.c.cfg.Topics
+		names = slices.AppendSeq(slices.Clone(t.c.cfg.Topics), maps.Keys(t.c.cfg.Partitions))
 	}
 	all, err := t.c.c.metadata(ctx, names)
 	if err != nil {
@@ -131,7 +146,13 @@ func (t *tail) wanted(ctx context.Context) (map[string]*knownTopic, error) {
 	return topics, nil
 }
 
-func (t *tail) wants(topic string) bool {
+func (t *tail) wants(topic string) bool { return t.c.cfg.Partitions[topic] != nil || t.wantsAll(topic) }
+
+func (t *tail) wantsPartition(topic string, partition int32) bool {
+	return slices.Contains(t.c.cfg.Partitions[topic], partition) || t.wantsAll(topic)
+}
+
+func (t *tail) wantsAll(topic string) bool {
 	return slices.Contains(t.c.cfg.Topics, topic) || !strings.HasPrefix(topic, "__") &&
 		slices.ContainsFunc(t.patterns, func(re *regexp.Regexp) bool { return re.MatchString(topic) })
 }
@@ -169,6 +190,6 @@ func (t *tail) drop(topic string) {
 	}
 	delete(t.known, topic)
 	t.c.kgo.PurgeTopicsFromConsuming(topic)
-	t.c.lost(parts)
+	t.c.forget(parts)
 	t.c.c.log.Info("kafka topic was deleted", "topic", topic)
 }
