@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,7 +12,7 @@ import (
 
 type checkCommand struct {
 	configFlag
-	Connect bool          `help:"Reach the brokers too, and list the topics that are missing. Nothing is created or changed."`
+	Connect bool          `help:"Reach Kafka and the brokers that endpoints dial too, tell what they can do, and list the topics that are missing. Nothing is created or changed."`
 	Timeout time.Duration `default:"10s" help:"How long to try to reach the brokers."`
 }
 
@@ -24,7 +25,7 @@ func (checkCommand) Help() string {
 }
 
 func (c checkCommand) Run(p *program) error {
-	cfg, err := c.load(p)
+	cfg, notes, err := c.load(p)
 	if err != nil {
 		return err
 	}
@@ -32,7 +33,7 @@ func (c checkCommand) Run(p *program) error {
 	if err != nil {
 		return wrong{err}
 	}
-	for _, f := range findings {
+	for _, f := range append(notes, findings...) {
 		fmt.Fprintln(p.stdout, "note: "+f)
 	}
 	fmt.Fprintln(p.stdout, "the configuration is valid")
@@ -42,10 +43,11 @@ func (c checkCommand) Run(p *program) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
 	defer cancel()
 	report, err := bridge.CheckKafka(ctx, cfg, bridge.NewLogger(bridge.LogConfig{Level: "error", Format: "text"}, p.stderr))
-	for _, line := range report {
+	brokers, brokersErr := bridge.CheckClients(ctx, cfg)
+	for _, line := range append(report, brokers...) {
 		fmt.Fprintln(p.stdout, line)
 	}
-	return err
+	return errors.Join(err, brokersErr)
 }
 
 type explainCommand struct {
@@ -71,7 +73,7 @@ func (explainCommand) Help() string {
 }
 
 func (c explainCommand) Run(p *program) error {
-	cfg, err := c.load(p)
+	cfg, _, err := c.load(p)
 	if err != nil {
 		return err
 	}

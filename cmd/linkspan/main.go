@@ -51,27 +51,40 @@ type commandLine struct {
 	Run        runCommand     `cmd:"" help:"Run the bridge until it is told to stop."`
 	Check      checkCommand   `cmd:"" help:"Validate the configuration, and with --connect the brokers too."`
 	Explain    explainCommand `cmd:"" help:"Show which route takes a topic, and what comes out on the other side."`
+	Import     importCommand  `cmd:"" help:"Write a configuration for what connector, the UNS Kafka mapper or the Strimzi MQTT bridge is told."`
+	Pub        pubCommand     `cmd:"" help:"Publish to a broker, to try it."`
+	Sub        subCommand     `cmd:"" help:"Print what a broker publishes."`
 	Version    versionCommand `cmd:"" help:"Print the version."`
 	Completion completion     `cmd:"" help:"Print a completion script for a shell."`
 }
 
 // configFlag is shared by the commands that read a configuration.
 type configFlag struct {
-	Config string `short:"c" placeholder:"FILE" help:"The configuration file. Default: the one that LINKSPAN_CONFIG names, or else none, and an embedded Kafka is started."`
+	Profile string `enum:",connector" default:"" placeholder:"connector" help:"Take the place of another program: read its settings where it does, in place of a file. connector: its environment variables."`
+	Config  string `short:"c" placeholder:"FILE" help:"The configuration file. Default: the one that LINKSPAN_CONFIG names, or else none, and an embedded Kafka is started."`
 }
 
-// load reads the configuration, from nowhere but the environment if no file is named.
-func (c *configFlag) load(p *program) (bridge.Config, error) {
+// load reads the configuration, from nowhere but the environment if no file is named. It returns what is different from the
+// program whose profile was asked for.
+func (c *configFlag) load(p *program) (cfg bridge.Config, notes []string, err error) {
+	if c.Profile != "" {
+		if c.Config != "" {
+			return cfg, nil, wrong{fmt.Errorf("--profile %s takes the place of --config; choose one", c.Profile)}
+		}
+		if cfg, notes, err = bridge.LoadProfile(c.Profile, p.environ); err != nil {
+			return cfg, nil, wrong{err}
+		}
+		return cfg, notes, nil
+	}
 	for _, e := range p.environ {
 		if name, ok := strings.CutPrefix(e, bridge.EnvConfig+"="); ok && c.Config == "" {
 			c.Config = name
 		}
 	}
-	cfg, err := bridge.Load(c.Config, p.environ)
-	if err != nil {
-		return cfg, wrong{err}
+	if cfg, err = bridge.Load(c.Config, p.environ); err != nil {
+		return cfg, nil, wrong{err}
 	}
-	return cfg, nil
+	return cfg, nil, nil
 }
 
 func main() {

@@ -20,13 +20,14 @@ func (runCommand) Help() string {
     linkspan run
     linkspan run -c linkspan.yaml
     LINKSPAN_LOG_LEVEL=debug linkspan run -c linkspan.yaml
+    linkspan run --profile connector
 
 SIGTERM and SIGINT (Ctrl-C) stop it: nothing new is taken, what is in flight is stored and acknowledged within drain_timeout, and it exits with 0. A second signal ends it at once.
 `
 }
 
 func (c runCommand) Run(p *program) error {
-	cfg, err := c.load(p)
+	cfg, notes, err := c.load(p)
 	if err != nil {
 		return err
 	}
@@ -36,7 +37,10 @@ func (c runCommand) Run(p *program) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	log := bridge.NewLogger(cfg.Log, p.stderr)
-	log.Info("starting", "version", versionText(), "config", c.Config)
+	log.Info("starting", "version", versionText(), "config", c.Config, "profile", c.Profile)
+	for _, n := range notes {
+		log.Warn("profile", "note", n) // also at the level that connector has by default
+	}
 
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
@@ -49,7 +53,7 @@ func (c runCommand) Run(p *program) error {
 	}()
 
 	return bridge.Run(ctx, cfg, log, func(s bridge.Status) {
-		if c.Config == "" {
+		if c.Config == "" && c.Profile == "" {
 			fmt.Fprint(p.stdout, introduction(s))
 		}
 	})

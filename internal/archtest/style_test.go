@@ -21,19 +21,20 @@ var (
 // goroutines names the files that may start some, and what for. None is for a single message, and each has someone who
 // waits for its end.
 var goroutines = map[string]string{
-	"bridge/parts.go":     "one for each part that runs; stop waits",
-	"cmd/linkspan/run.go": "signals; ends with the process",
-	"kafka/consumer.go":   "commits, and looking for new topics; Run waits",
-	"kafka/embedded.go":   "retention; Close waits",
-	"kafka/lane.go":       "one for each partition; release waits",
-	"kafka/shards.go":     "one for each lane that is ours; Run waits",
-	"kafka/topic.go":      "preparing new topics; Close waits",
-	"mqtt/conn.go":        "one for each connection; Run of the listener waits",
-	"mqtt/listener.go":    "accepting, and helpers of all connections; Run waits",
-	"mqtt/out.go":         "writing to a device that takes no more; Run of the listener waits",
-	"session/behind.go":   "one for each session that is served from Kafka; Close waits",
-	"session/registry.go": "the wait itself, in Close",
-	"session/will.go":     "publishing wills, one at a time; Close waits",
+	"bridge/parts.go":                  "one for each part that runs; stop waits",
+	"bridge/internal/sample/sample.go": "the connection; connected waits",
+	"cmd/linkspan/run.go":              "signals; ends with the process",
+	"kafka/consumer.go":                "commits, and looking for new topics; Run waits",
+	"kafka/embedded.go":                "retention; Close waits",
+	"kafka/lane.go":                    "one for each partition; release waits",
+	"kafka/shards.go":                  "one for each lane that is ours; Run waits",
+	"kafka/topic.go":                   "preparing new topics; Close waits",
+	"mqtt/conn.go":                     "one for each connection; Run of the listener waits",
+	"mqtt/listener.go":                 "accepting, and helpers of all connections; Run waits",
+	"mqtt/out.go":                      "writing to a device that takes no more; Run of the listener waits",
+	"session/behind.go":                "one for each session that is served from Kafka; Close waits",
+	"session/registry.go":              "the wait itself, in Close",
+	"session/will.go":                  "publishing wills, one at a time; Close waits",
 }
 
 func TestSizes(t *testing.T) {
