@@ -55,21 +55,25 @@ type Server struct {
 }
 
 // Listen opens the port at once and returns a server that answers when it is run. metrics is what /metrics shows. ready
-// returns nil when the bridge takes and delivers messages, else the reason why not in one line; it is called from any
-// goroutine. With Config.Listen "off" the server listens nowhere and Run only waits.
-func Listen(cfg Config, metrics prometheus.Gatherer, ready func() error, log *slog.Logger) (*Server, error) {
+// returns nil when the bridge takes and delivers messages, else the reason why not in one line, and in any case lines about its
+// parts; it is called from any goroutine. With Config.Listen "off" the server listens nowhere and Run only waits.
+func Listen(cfg Config, metrics prometheus.Gatherer, ready func() (parts []string, err error), log *slog.Logger) (*Server, error) {
 	s := &Server{log: log}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", index)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError)}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := ready(); err != nil {
+		parts, err := ready()
+		verdict := "ok"
+		if err != nil {
+			verdict = strings.ReplaceAll(err.Error(), "\n", "; ")
 			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, strings.ReplaceAll(err.Error(), "\n", "; "))
-			return
 		}
-		fmt.Fprintln(w, "ok")
+		fmt.Fprintln(w, verdict)
+		for _, part := range parts {
+			fmt.Fprintln(w, part)
+		}
 	})
 	if cfg.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)

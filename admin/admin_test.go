@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // start runs a server on a free port until the test ends, and returns its base URL.
-func start(t *testing.T, cfg Config, ready func() error) string {
+func start(t *testing.T, cfg Config, ready func() ([]string, error)) string {
 	t.Helper()
 	cfg.Listen = "127.0.0.1:0"
 	registry := prometheus.NewRegistry()
@@ -54,7 +54,7 @@ func get(t *testing.T, url string) (status int, body string) {
 }
 
 func TestAnswers(t *testing.T) {
-	url := start(t, Config{}, func() error { return nil })
+	url := start(t, Config{}, func() ([]string, error) { return nil, nil })
 	for path, want := range map[string]struct {
 		status int
 		body   string
@@ -75,25 +75,26 @@ func TestAnswers(t *testing.T) {
 
 func TestReadyzSaysWhyInOneLine(t *testing.T) {
 	var reason atomic.Pointer[error]
-	url := start(t, Config{}, func() error {
+	url := start(t, Config{}, func() ([]string, error) {
+		parts := []string{"plant: away", "door: open"}
 		if e := reason.Load(); e != nil {
-			return *e
+			return parts, *e
 		}
-		return nil
+		return parts, nil
 	})
 	err := errors.Join(errors.New("starting"), errors.New("no broker"))
 	reason.Store(&err)
-	if status, body := get(t, url+"/readyz"); status != 503 || body != "starting; no broker\n" {
+	if status, body := get(t, url+"/readyz"); status != 503 || body != "starting; no broker\nplant: away\ndoor: open\n" {
 		t.Errorf("%d %q", status, body)
 	}
 	reason.Store(nil)
-	if status, _ := get(t, url+"/readyz"); status != 200 {
-		t.Errorf("ready again: %d", status)
+	if status, body := get(t, url+"/readyz"); status != 200 || body != "ok\nplant: away\ndoor: open\n" {
+		t.Errorf("ready again: %d %q", status, body)
 	}
 }
 
 func TestPprofOnlyWhenSwitchedOn(t *testing.T) {
-	url := start(t, Config{Pprof: true}, func() error { return nil })
+	url := start(t, Config{Pprof: true}, func() ([]string, error) { return nil, nil })
 	if status, body := get(t, url+"/debug/pprof/goroutine?debug=1"); status != 200 || !strings.Contains(body, "goroutine profile") {
 		t.Errorf("%d %.80q", status, body)
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/linkspan/linkspan/kafka"
 	"github.com/linkspan/linkspan/mqtt"
+	"github.com/linkspan/linkspan/mqtt/client"
+	"github.com/linkspan/linkspan/route"
 )
 
 // Check looks at what only a look at the machine can tell of a configuration that [Load] returned: the files that it names. It
@@ -38,13 +40,92 @@ func Check(cfg Config) (notes []string, err error) {
 	}
 	table, err := cfg.table(nil)
 	p.take("", err)
+	for _, name := range cfg.clients() {
+		if err := cfg.Endpoints[name].Client.CheckFiles(); err != nil {
+			p.add("endpoints."+name+".tls", "%v", err)
+		}
+	}
 	if len(p) > 0 {
 		return nil, located(cfg.origin, errors.Join(p...))
 	}
+	for _, name := range cfg.clients() {
+		notes = append(notes, clientNotes(name, &cfg.Endpoints[name].Client.Config, table)...)
+	}
 	for _, c := range table.Cycles() {
-		notes = append(notes, "messages can go round: "+c.String())
+		notes = append(notes, "messages can go round: "+c.String()+"; the hop count ends it after 8 rounds where the broker speaks MQTT 5")
 	}
 	return notes, nil
+}
+
+// clientNotes is what is worth knowing of an endpoint that dials.
+func clientNotes(name string, c *client.Config, table *route.Table) (notes []string) {
+	note := func(format string, args ...any) {
+		notes = append(notes, "endpoints."+name+": "+fmt.Sprintf(format, args...))
+	}
+	filters := table.Filters(name)
+	topics, patterns := table.SubscriptionsTo(name)
+	located, locatedPatterns := table.Located()
+	down := len(topics) + len(patterns) + len(located) + len(locatedPatterns)
+	switch {
+	case len(filters) == 0 && len(c.Subscribe) == 0 && down == 0:
+		note("no route names it, so nothing goes there or comes from there")
+	case len(filters) == 0 && len(c.Subscribe) > 0:
+		note("it subscribes, but no route takes what comes: that goes to the dead letter topic")
+	}
+	if c.TLS.Insecure {
+		note("tls.insecure trusts any certificate: whoever is in between can read and change everything; use tls.ca instead")
+	}
+	if c.SessionExpiry == 0 && c.QoS > 0 {
+		note("session_expiry is 0: what is published while Linkspan is away is lost, whatever its QoS")
+	}
+	if c.Workers > 1 || c.Mode == client.ModeAll {
+		note("several connections share its messages, so the order of a topic is only as good as the broker keeps it")
+	}
+	return notes
+}
+
+// CheckClients connects to the broker of each endpoint that dials, with client identifiers of its own, and returns what each can
+// do; the error tells of those that cannot be used. It subscribes to nothing that is in use and publishes nothing.
+func CheckClients(ctx context.Context, cfg Config) (lines []string, err error) {
+	var errs []error
+	for _, name := range cfg.clients() {
+		c := cfg.Endpoints[name].Client.Config
+		c.Name = name
+		r, err := client.Probe(ctx, c)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("endpoints.%s: %w", name, err))
+			continue
+		}
+		l := r.Limits
+		line := fmt.Sprintf("endpoint %s: %s answers with MQTT %s", name, r.URL, r.Version)
+		if r.Version == "5" {
+			line += fmt.Sprintf(", takes %d messages in flight, QoS up to %d, packets %s, keep-alive %v", l.ReceiveMaximum, l.MaximumQoS, size(l.MaxPacketSize), l.KeepAlive)
+		}
+		for _, lacks := range []struct {
+			what string
+			has  bool
+		}{{"retained messages", l.Retain}, {"shared subscriptions", l.Shared}, {"wildcards", l.Wildcards}, {"subscription identifiers", l.SubscriptionIDs || r.Version != "5"}} {
+			if !lacks.has {
+				line += "; no " + lacks.what
+			}
+		}
+		lines = append(lines, line)
+		if r.Advice != "" {
+			lines = append(lines, "endpoint "+name+": "+r.Advice)
+		}
+		if !l.Shared && (c.Workers > 1 || c.Mode == client.ModeAll) {
+			errs = append(errs, fmt.Errorf("endpoints.%s: workers and mode all need shared subscriptions, which the broker does not have; use workers: 1 and mode: one", name))
+		}
+	}
+	return lines, errors.Join(errs...)
+}
+
+// size tells a limit in bytes.
+func size(n uint32) string {
+	if n == 0 {
+		return "of any size"
+	}
+	return fmt.Sprintf("up to %d bytes", n)
 }
 
 // CheckKafka reaches the brokers and looks for the topics that the routes name in full. It returns a line for each thing that
@@ -69,7 +150,11 @@ func CheckKafka(ctx context.Context, cfg Config, log *slog.Logger) (lines []stri
 		return lines, err
 	}
 	var errs []error
-	for _, spec := range needed(table) {
+	specs := needed(table)
+	if len(cfg.clients()) > 0 {
+		specs = append(specs, fleetTopics(&cfg, table)...)
+	}
+	for _, spec := range specs {
 		err := client.EnsureTopics(ctx, []kafka.TopicSpec{spec})
 		switch {
 		case err == nil:

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/linkspan/linkspan/admin"
 	"github.com/linkspan/linkspan/bridge/internal/strict"
+	"github.com/linkspan/linkspan/fleet"
 	"github.com/linkspan/linkspan/kafka"
 	"github.com/linkspan/linkspan/route"
 	"github.com/linkspan/linkspan/session"
@@ -34,6 +36,10 @@ type Config struct {
 	Sessions session.Config `yaml:"sessions"`
 	// Admin is the HTTP port for operators.
 	Admin admin.Config `yaml:"admin"`
+	// Fleet is what the processes share that run with one configuration. It matters where an endpoint dials.
+	Fleet fleet.Config `yaml:"fleet"`
+	// DeadLetter is where messages go that nobody takes.
+	DeadLetter DeadLetterConfig `yaml:"dead_letter"`
 	// Log is what is written to standard error.
 	Log LogConfig `yaml:"log"`
 	// DrainTimeout bounds how long a stop may take: messages that devices have handed over are given this long to be
@@ -61,6 +67,8 @@ func Default() Config {
 		Kafka:        k,
 		Sessions:     session.DefaultConfig(),
 		Admin:        admin.DefaultConfig(),
+		Fleet:        fleet.DefaultConfig(),
+		DeadLetter:   DeadLetterConfig{Topic: "linkspan.deadletter"},
 		Log:          LogConfig{Level: "info", Format: "text"},
 		DrainTimeout: 20 * time.Second,
 	}
@@ -83,6 +91,9 @@ func (c *Config) complete(lookup func(string) (string, bool)) {
 	if c.Routes == nil {
 		c.Routes = route.DefaultRoutes()
 	}
+	for _, name := range c.clients() {
+		c.completeClient(name, lookup)
+	}
 }
 
 // dataDir returns the directory for the data of this user's programs, as the XDG base directory specification has it; "" if
@@ -96,6 +107,8 @@ func dataDir(lookup func(string) (string, bool)) string {
 	}
 	return ""
 }
+
+var kafkaName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 
 // problems collects what is wrong, each with the path of its key.
 type problems []error
@@ -135,9 +148,14 @@ func (c *Config) Validate() error {
 		k.Embedded.Dir = "." // to look at the rest
 	}
 	p.take("", k.Validate())
+	p.take("", c.Fleet.Validate())
+	if !kafkaName.MatchString(c.DeadLetter.Topic) {
+		p.add("dead_letter.topic", "%q is no name that Kafka takes; use 1 to 249 letters, digits, dots, underscores and dashes", c.DeadLetter.Topic)
+	}
 	p.take("sessions.", c.Sessions.Validate())
 	p.take("admin.", c.Admin.Validate())
 	c.validateEndpoints(&p)
+	c.validateSessions(&p)
 	c.validateListens(&p)
 	if c.Routes != nil && len(c.Routes) == 0 {
 		p.add("routes", "the list is empty, so nothing would go anywhere; leave routes out for the default routes")

@@ -71,6 +71,44 @@ drain_timeout: ${DRAIN:-5s}
 	}
 }
 
+// The same words mean what the kind of endpoint makes of them, wherever they are said; `dial` is one URL or several.
+func TestEndpointsThatDial(t *testing.T) {
+	text := `
+fleet: {name: ferry}
+endpoints:
+  plant-a: {tls: {ca: /ca.pem}, dial: "mqtts://a:8883", password: "${SECRET}", username: u}
+  plant-b:
+    dial: [mqtt://b-1, mqtt://b-2]
+    client_id: mine
+    mode: all
+  door: {listen: "mqtt://:1883", receive_maximum: 5}
+routes: [{from: "mqtt:#", to: kafka:all}]
+`
+	cfg, err := Parse("l.yaml", []byte(text), []string{
+		"HOME=/h", "SECRET=hunter2", "LINKSPAN_ENDPOINTS_PLANT_A_RECEIVE_MAXIMUM=7", "LINKSPAN_ENDPOINTS_PLANT_C_WORKERS=2", "HOSTNAME=pod/1",
+		"LINKSPAN_ENDPOINTS_PLANT_C_DIAL=mqtt://c-1,mqtt://c-2", "LINKSPAN_ENDPOINTS_PLANT_C_MODE=all",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b, c := cfg.Endpoints["plant-a"].Client, cfg.Endpoints["plant-b"].Client, cfg.Endpoints["plant_c"].Client
+	if strings.Join(a.Dial, " ") != "mqtts://a:8883" || a.ReceiveMaximum != 7 || string(a.Password) != "hunter2" || a.ClientID != "ferry-plant-a" {
+		t.Errorf("%+v", a)
+	}
+	if strings.Join(b.Dial, " ") != "mqtt://b-1 mqtt://b-2" || b.ClientID != "mine" || b.Share != "ferry-plant-b" {
+		t.Errorf("%+v", b)
+	}
+	if strings.Join(c.Dial, " ") != "mqtt://c-1 mqtt://c-2" || c.Workers != 2 || c.ClientID != "ferry-plant_c-pod-1" || c.Share != "ferry-plant_c" {
+		t.Errorf("%+v", c)
+	}
+	if l := cfg.Endpoints["door"].Listener; l.ReceiveMaximum != 5 || cfg.Endpoints["door"].Client != nil {
+		t.Errorf("%+v", l)
+	}
+	if printed := fmt.Sprintf("%+v %+v", *a, cfg); strings.Contains(printed, "hunter2") {
+		t.Error("the password can be seen")
+	}
+}
+
 // Each mistake has its line, and says what to do.
 func TestMistakes(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
@@ -78,7 +116,16 @@ func TestMistakes(t *testing.T) {
 		{"kafka: {brokers: [a:b]}", "l.yaml:1:19: kafka.brokers[0]: "},
 		{"kafka: {brokers: [a:1], embedded: {dir: /d}}", "l.yaml:1:9: kafka.brokers: the embedded broker of l.yaml:1:25 would not be started"},
 		{"kafka: {producer: {compression: rar}}", `l.yaml:1:20: kafka.producer.compression: "rar" is none of none, gzip`},
-		{"endpoints: {a: {dial: mqtt://b:1883}}", "l.yaml:1:17: endpoints.a.dial: client endpoints are not available in this version"},
+		{"endpoints: {a: {dial: http://b:1883}}", "l.yaml:1:17: endpoints.a.dial: "},
+		{"endpoints: {a: {dial: [mqtt://b, nowhere]}}", "l.yaml:1:17: endpoints.a.dial: "},
+		{"endpoints: {a: {listen: mqtt://:1883, dial: mqtt://b}}", "l.yaml:1:39: endpoints.a.dial: stands beside listen, and only one of the two can be"},
+		{"endpoints: {a: {client_id: x, listen: mqtt://:1883}}", "l.yaml:1:17: endpoints.a.client_id: goes with dial, and this section has listen"},
+		{"endpoints: {a: {dial: mqtt://b, origins: [x]}}", "l.yaml:1:33: endpoints.a.origins: goes with listen, and this section has dial"},
+		{"endpoints: {a: {dial: mqtt://b, worker: 3}}", "l.yaml:1:33: endpoints.a.worker: unknown key; did you mean workers?"},
+		{"endpoints: {a: {dial: mqtt://b, workers: 0}}", "l.yaml:1:33: endpoints.a.workers: "},
+		{"endpoints: {a: {dial: mqtt://b, client_id: x}, b: {client_id: x, dial: mqtt://b}}", "l.yaml:1:52: endpoints.b.client_id: a has x at mqtt://b already"},
+		{"fleet: {lanes: 0}", "l.yaml:1:9: fleet.lanes: "},
+		{"dead_letter: {topic: a b}", `l.yaml:1:15: dead_letter.topic: "a b" is no name that Kafka takes`},
 		{"endpoints: {a: {max_connections: 1}}", "l.yaml:1:13: endpoints.a: says neither where to listen nor what to dial; add listen:"},
 		{"endpoints: {a: {listen: http://x}}", "l.yaml:1:17: endpoints.a.listen: "},
 		{"endpoints: {a: {listen: mqtts://:1}}", "l.yaml:1:13: endpoints.a.tls"},

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/fleet"
+	"github.com/linkspan/linkspan/route"
 )
 
 // DeadLetterConfig says what becomes of messages that a client endpoint can neither deliver nor give back.
@@ -55,6 +57,12 @@ var deadReasons = [...]struct {
 	{"loop", linkspan.ErrLoop},
 	{"too_large", linkspan.ErrTooLarge},
 	{"not_authorized", linkspan.ErrNotAuthorized},
+	{"no_device", route.ErrNoDevice},
+	{"unknown_device", fleet.ErrUnknownDevice},
+	{"parked_too_long", fleet.ErrParkedTooLong},
+	{"parked_full", fleet.ErrParkedFull},
+	{"on_listener", fleet.ErrOnListener},
+	{"not_located", fleet.ErrNotLocated},
 	{"refused", nil},
 }
 
@@ -83,7 +91,7 @@ type guard struct {
 	to       linkspan.Bounded
 	endpoint string
 	down     bool
-	counts   deadCounts
+	counts   *deadCounts
 }
 
 var _ linkspan.Bounded = (*guard)(nil)
@@ -93,14 +101,26 @@ func (g *guard) Room() bool { return g.to.Room() }
 
 // Send passes m on. What is kept of it for the case of a refusal is a copy in memory that is used again and again.
 func (g *guard) Send(ctx context.Context, m *linkspan.Message, done func(error)) {
+	f := g.flight(ctx, done)
+	g.to.Send(ctx, m, f.settle)
+	f.sent(m)
+}
+
+// Refuse puts m into the dead letter topic. It is used as Send is.
+func (g *guard) Refuse(ctx context.Context, m *linkspan.Message, why error, done func(error)) {
+	f := g.flight(ctx, done)
+	f.settled(why)
+	f.sent(m)
+}
+
+func (g *guard) flight(ctx context.Context, done func(error)) *deadFlight {
 	f, _ := g.dead.flights.Get().(*deadFlight)
 	if f == nil {
 		f = new(deadFlight)
 		f.settle = f.settled
 	}
 	f.guard, f.ctx, f.done = g, ctx, done
-	g.to.Send(ctx, m, f.settle)
-	f.sent(m)
+	return f
 }
 
 // deadFlight is a message between its Send and its done. Send's goroutine owns the copy until the state is kept, then whoever

@@ -50,7 +50,7 @@ func TestDeadLetterKeepsTheMessage(t *testing.T) {
 			t.Run(fmt.Sprintf("down=%v later=%v", down, later), func(t *testing.T) {
 				var letters, behind held
 				behind.now = func(*linkspan.Message) (error, bool) { return because, !later }
-				g := &guard{dead: &deadLetters{topic: "dead", to: &letters, log: logger(t)}, to: &behind, endpoint: "plant", down: down}
+				g := &guard{dead: &deadLetters{topic: "dead", to: &letters, log: logger(t)}, to: &behind, endpoint: "plant", down: down, counts: new(deadCounts)}
 				var outcome []error
 				m := refusedMessage()
 				g.Send(t.Context(), m, func(err error) { outcome = append(outcome, err) })
@@ -97,7 +97,7 @@ func TestDeadLetterLeavesOtherOutcomesAlone(t *testing.T) {
 		for _, later := range []bool{false, true} {
 			var letters, behind held
 			behind.now = func(*linkspan.Message) (error, bool) { return want, !later }
-			g := &guard{dead: &deadLetters{to: &letters, log: logger(t)}, to: &behind}
+			g := &guard{dead: &deadLetters{to: &letters, log: logger(t)}, to: &behind, counts: new(deadCounts)}
 			got := errors.New("not settled")
 			g.Send(t.Context(), refusedMessage(), func(err error) { got = err })
 			if later {
@@ -114,7 +114,7 @@ func TestDeadLetterLeavesOtherOutcomesAlone(t *testing.T) {
 func TestDeadLetterOfWhatIsTooLarge(t *testing.T) {
 	letters := held{now: func(m *linkspan.Message) (error, bool) { return linkspan.ErrTooLarge, len(m.Payload) > deadHead }}
 	behind := held{now: func(*linkspan.Message) (error, bool) { return linkspan.ErrTooLarge, true }}
-	g := &guard{dead: &deadLetters{topic: "dead", to: &letters, log: logger(t)}, to: &behind}
+	g := &guard{dead: &deadLetters{topic: "dead", to: &letters, log: logger(t)}, to: &behind, counts: new(deadCounts)}
 	m := refusedMessage()
 	m.Payload = bytes.Repeat([]byte("x"), 3*deadHead)
 	var got = errors.New("not settled")
@@ -141,7 +141,7 @@ func TestDeadLetterTopicThatFails(t *testing.T) {
 	} {
 		letters := held{now: func(*linkspan.Message) (error, bool) { return c.err, true }}
 		behind := held{now: func(*linkspan.Message) (error, bool) { return linkspan.ErrNoRoute, true }}
-		g := &guard{dead: &deadLetters{to: &letters, log: logger(t)}, to: &behind, down: c.down}
+		g := &guard{dead: &deadLetters{to: &letters, log: logger(t)}, to: &behind, down: c.down, counts: new(deadCounts)}
 		var got error
 		g.Send(t.Context(), refusedMessage(), func(err error) { got = err })
 		if got == nil || linkspan.IsPermanent(got) != c.permanent || !strings.Contains(got.Error(), "no route") {
@@ -158,9 +158,8 @@ func TestDeadLetterRaces(t *testing.T) {
 	letters := held{now: func(*linkspan.Message) (error, bool) { return nil, true }}
 	var settlers sync.WaitGroup
 	outcomes := []error{nil, linkspan.ErrNoRoute, linkspan.ErrClosed}
-	var g guard
 	n := 0
-	g = guard{dead: &deadLetters{to: &letters, log: logger(t)}, to: boundedFunc(func(_ context.Context, _ *linkspan.Message, done func(error)) {
+	g := guard{counts: new(deadCounts), dead: &deadLetters{to: &letters, log: logger(t)}, to: boundedFunc(func(_ context.Context, _ *linkspan.Message, done func(error)) {
 		err := outcomes[n%3]
 		n++
 		settlers.Go(func() { done(err) })

@@ -8,11 +8,15 @@ import (
 	"slices"
 
 	"github.com/linkspan/linkspan/mqtt"
+	"github.com/linkspan/linkspan/mqtt/client"
 )
 
 // Endpoint is one place where messages enter and leave. It listens, or it dials; the other of the two is nil.
 type Endpoint struct {
+	// An endpoint that devices connect to: Linkspan is their broker.
 	Listener *Listener `yaml:",shape=listen"`
+	// An endpoint that is a client of a broker that is already there. docs/client-endpoints.md tells the whole.
+	Client *Client `yaml:",shape=dial"`
 }
 
 // Listener is an endpoint with `listen`: devices connect to it.
@@ -24,6 +28,24 @@ type Listener struct {
 func (l *Listener) SetDefaults() {
 	l.ListenerConfig = mqtt.DefaultListenerConfig()
 	l.URL = ""
+}
+
+// Client is an endpoint with `dial`: it connects to a broker that is already there.
+type Client struct {
+	client.Config `yaml:",inline"`
+}
+
+// SetDefaults gives c the values that hold where nothing is said.
+func (c *Client) SetDefaults() { c.Config = client.DefaultConfig() }
+
+// clients returns the names of the endpoints that dial, sorted.
+func (c *Config) clients() (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
+		if c.Endpoints[name].Client != nil {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // listeners returns the names of the endpoints that listen, sorted.
@@ -56,8 +78,26 @@ func (c *Config) validateEndpoints(p *problems) {
 		switch {
 		case e.Listener != nil:
 			p.take(key+".", e.Listener.Validate())
+		case e.Client != nil:
+			p.take(key+".", e.Client.Validate())
 		default:
 			p.add(key, "says neither where to listen nor what to dial; add listen: mqtt://:1883, or dial: mqtt://BROKER:1883 (or mqtts, ws, wss)")
+		}
+	}
+}
+
+// validateSessions refuses two endpoints that would take each other's session at a broker again and again.
+func (c *Config) validateSessions(p *problems) {
+	type session struct{ url, id string }
+	owner := map[session]string{}
+	for _, name := range c.clients() {
+		for _, url := range c.Endpoints[name].Client.Dial {
+			s := session{url, c.Endpoints[name].Client.ClientID}
+			if other, taken := owner[s]; taken && other != name {
+				p.add("endpoints."+name+".client_id", "%s has %s at %s already; each needs its own", other, s.id, url)
+				break
+			}
+			owner[s] = name
 		}
 	}
 }

@@ -33,6 +33,7 @@ type read = func(b *bridge, set func(value float64, labels ...string))
 func newCollector(b *bridge) *collector {
 	var all []family
 	all = append(all, deviceFamilies()...)
+	all = append(all, clientFamilies()...)
 	all = append(all, routeFamilies()...)
 	all = append(all, sessionFamilies()...)
 	all = append(all, kafkaFamilies()...)

@@ -19,7 +19,7 @@ import (
 func (c *Config) table(newTopic func(route.TopicSpec)) (*route.Table, error) {
 	options := route.Options{Default: c.DefaultRoute, NewTopic: newTopic}
 	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
-		options.Endpoints = append(options.Endpoints, route.Endpoint{Name: name, Protocol: "mqtt"})
+		options.Endpoints = append(options.Endpoints, route.Endpoint{Name: name, Protocol: "mqtt", Client: c.Endpoints[name].Client != nil})
 	}
 	return route.New(c.Routes, options)
 }

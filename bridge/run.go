@@ -34,6 +34,8 @@ type bridge struct {
 	consumer  *kafka.Consumer
 	joined    chan struct{} // closed when Kafka has been reached and the consumer knows where it starts
 	endpoints []endpoint
+	member    *member // nil: no endpoint dials
+	dead      *deadLetters
 }
 
 // Run runs a bridge until ctx ends, then drains it (P8) and returns nil. started is called once everything is up, or up
@@ -102,8 +104,12 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 		return err
 	}
 	b.client.SpecifyTopics(specs.get)
-	b.uplink.to = b.routes.Uplink(b.client.Producer())
 	status.Routes = describe(b.cfg.Routes, b.cfg.DefaultRoute)
+
+	// A process of a fleet runs some of the endpoints that dial. It learns from what comes up where devices are.
+	b.dead = &deadLetters{topic: b.cfg.DeadLetter.Topic, to: b.client.Producer(), log: b.log}
+	b.member = newMember(b)
+	b.uplink.to = b.routes.Uplink(b.member.uplink(b.client.Producer()))
 
 	// Sessions take what comes down, and send wills up.
 	sessions := b.cfg.Sessions

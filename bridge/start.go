@@ -69,7 +69,7 @@ func (b *bridge) join(ctx context.Context) error {
 	if err := b.prepareKafka(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
-	return together(ctx, []func(ctx context.Context) error{
+	runs := []func(ctx context.Context) error{
 		func(ctx context.Context) error { return b.consumer.Run(ctx, b.routes.Downlink(b.sessions)) },
 		func(ctx context.Context) error {
 			select {
@@ -81,7 +81,11 @@ func (b *bridge) join(ctx context.Context) error {
 			}
 			return nil
 		},
-	})
+	}
+	if b.member != nil {
+		runs = append(runs, b.member.run)
+	}
+	return together(ctx, runs)
 }
 
 // prepareKafka returns once Kafka has been reached and the topics that routes name are there, or cannot be had.
@@ -93,7 +97,16 @@ func (b *bridge) prepareKafka(ctx context.Context) error {
 			}
 			return err
 		}
-		err := b.client.EnsureTopics(ctx, needed(b.routes))
+		var err error
+		if b.member != nil {
+			err = b.client.EnsureTopics(ctx, fleetTopics(&b.cfg, b.routes))
+			if linkspan.IsPermanent(err) || errors.Is(err, kafka.ErrTopicSettings) {
+				return err // it cannot work
+			}
+		}
+		if err == nil {
+			err = b.client.EnsureTopics(ctx, needed(b.routes))
+		}
 		if names, e := b.client.Topics(ctx); e == nil {
 			b.routes.Learn(names) // what was created before counts for max_topics
 		}

@@ -162,7 +162,7 @@ func TestSecondSignalExitsAtOnce(t *testing.T) {
 	})
 	p.signal(os.Interrupt)
 	p.until(&p.stderr, "msg=stopping")
-	p.eventually("not ready", func() bool { return get(t, admin+"/readyz") == "stopping\n" })
+	p.eventually("not ready", func() bool { return strings.HasPrefix(get(t, admin+"/readyz"), "stopping\n") })
 	p.signal(syscall.SIGTERM)
 	if code := p.exit(); code != exitFailed || !strings.Contains(p.stderr.String(), "second signal") {
 		t.Errorf("exit %d\n%s", code, &p.stderr)

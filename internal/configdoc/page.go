@@ -3,6 +3,7 @@ package main
 import (
 	_ "embed"
 	"encoding"
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -17,9 +18,9 @@ var intro string
 
 // page returns docs/configuration.md. root is the folder of go.mod.
 func page(root string) (string, error) {
-	w := writer{comments: comments{root: root}, written: map[reflect.Type]string{}}
+	w := writer{comments: comments{root: root}, written: map[reflect.Type]place{}}
 	w.b.WriteString(intro)
-	w.section("", reflect.ValueOf(bridge.Default()), "")
+	w.section(place{}, reflect.ValueOf(bridge.Default()), "")
 	return w.b.String(), w.err
 }
 
@@ -27,7 +28,7 @@ func page(root string) (string, error) {
 type writer struct {
 	b        strings.Builder
 	comments comments
-	written  map[reflect.Type]string // the path of a struct's section
+	written  map[reflect.Type]place // of a struct's section
 	err      error
 }
 
@@ -37,40 +38,79 @@ type field struct {
 	value        reflect.Value
 }
 
-// section writes the keys of v, and then the sections under it.
-func (w *writer) section(path string, v reflect.Value, about string) {
-	title := "All keys"
-	if path != "" {
-		title = "`" + path + "`"
+// A place is where a section is: the path of its key, and the key that tells its shape where there are several.
+type place struct{ path, with string }
+
+func (p place) title() string {
+	switch {
+	case p.path == "":
+		return "All keys"
+	case p.with != "":
+		return "`" + p.path + "` with `" + p.with + "`"
 	}
-	fmt.Fprintf(&w.b, "\n## %s\n\n", title)
+	return "`" + p.path + "`"
+}
+
+// below is a section that is still to be written.
+type below struct {
+	place place
+	about string
+	v     reflect.Value
+}
+
+// section writes the keys of v, and then the sections under it.
+func (w *writer) section(at place, v reflect.Value, about string) {
+	fmt.Fprintf(&w.b, "\n## %s\n\n", at.title())
 	if about != "" {
 		fmt.Fprintf(&w.b, "%s\n\n", about)
 	}
 	w.b.WriteString("| key | type | default | meaning |\n|---|---|---|---|\n")
-	type below struct {
-		path, about string
-		v           reflect.Value
-	}
 	var sections []below
 	for _, f := range w.fields(v) {
 		inner, suffix := element(f.value)
 		key := "`" + f.key + "`"
 		if inner.IsValid() {
-			at := strings.TrimPrefix(path+"."+f.key+suffix, ".")
+			to := place{strings.TrimPrefix(at.path+"."+f.key+suffix, "."), at.with}
+			next := w.under(to, f.comment, inner)
 			if first, again := w.written[inner.Type()]; again {
-				at = first
+				to, next = first, nil
 			} else {
-				w.written[inner.Type()] = at
-				sections = append(sections, below{at, f.comment, inner})
+				to = next[0].place
+				w.written[inner.Type()] = to
 			}
-			key = fmt.Sprintf("[%s](#%s)", key, anchor(at))
+			sections = append(sections, next...)
+			key = fmt.Sprintf("[%s](#%s)", key, anchor(to.title()))
 		}
 		fmt.Fprintf(&w.b, "| %s | %s | %s | %s |\n", key, kind(f.value.Type()), preset(f.value), cell(f.comment))
 	}
 	for _, s := range sections {
-		w.section(s.path, s.v, s.about)
+		w.section(s.place, s.v, s.about)
 	}
+}
+
+// under returns the sections for a struct: one, or one for each of its shapes.
+func (w *writer) under(at place, about string, v reflect.Value) (all []below) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if key, ok := strings.CutPrefix(f.Tag.Get("yaml"), ",shape="); ok {
+			comment, err := w.comments.of(v.Type(), f.Name)
+			w.err = errors.Join(w.err, err)
+			all = append(all, below{place{at.path, key}, comment, fresh(f.Type.Elem())})
+		}
+	}
+	if all == nil {
+		all = append(all, below{at, about, v})
+	}
+	return all
+}
+
+// fresh returns a value of t with its defaults.
+func fresh(t reflect.Type) reflect.Value {
+	p := reflect.New(t)
+	if d, ok := p.Interface().(interface{ SetDefaults() }); ok {
+		d.SetDefaults()
+	}
+	return p.Elem()
 }
 
 // fields returns the keys of a struct, with those of inlined structs in place.
@@ -89,9 +129,7 @@ func (w *writer) fields(v reflect.Value) (out []field) {
 			out = append(out, w.fields(v.Field(i))...)
 		case key != "" && key != "-":
 			comment, err := w.comments.of(t, f.Name)
-			if err != nil && w.err == nil {
-				w.err = err
-			}
+			w.err = errors.Join(w.err, err)
 			out = append(out, field{key, inKeys(comment, names), v.Field(i)})
 		}
 	}
@@ -113,11 +151,7 @@ func element(v reflect.Value) (inner reflect.Value, suffix string) {
 		return reflect.Value{}, ""
 	}
 	if !v.IsValid() {
-		p := reflect.New(t)
-		if d, ok := p.Interface().(interface{ SetDefaults() }); ok {
-			d.SetDefaults()
-		}
-		v = p.Elem()
+		v = fresh(t)
 	}
 	return v, suffix
 }
@@ -216,12 +250,15 @@ func inKeys(comment string, names map[string]string) string {
 func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
 // anchor returns the fragment of a section's heading.
-func anchor(path string) string {
+func anchor(title string) string {
 	keep := func(r rune) rune {
-		if strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789_-", r) {
+		switch {
+		case strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789_-", r):
 			return r
+		case r == ' ':
+			return '-'
 		}
 		return -1
 	}
-	return strings.Map(keep, strings.ToLower(path))
+	return strings.Map(keep, strings.ToLower(title))
 }
