@@ -199,17 +199,19 @@ func (r *releaser) release(ctx context.Context, jobs map[string]*job, offsets []
 	if len(offsets) > 0 {
 		r.fail(jobs)
 	}
-	settle(ctx, window.WaitEmpty)
+	if !settle(ctx, window.WaitEmpty) {
+		r.fail(jobs)
+	}
 }
 
-// settle waits for what is on its way, and when ctx ends, a little longer.
-func settle(ctx context.Context, wait func(context.Context) error) {
+// settle waits until nothing is on its way, when ctx ends for a little longer, and reports whether that came.
+func settle(ctx context.Context, wait func(context.Context) error) bool {
 	if wait(ctx) == nil {
-		return
+		return true
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseDrain)
 	defer cancel()
-	_ = wait(ctx)
+	return wait(ctx) == nil
 }
 
 // fail has all jobs tried again from where they are.
@@ -377,6 +379,5 @@ func (r *releaser) mark(ctx context.Context, jobs map[string]*job, all bool) boo
 			Headers: []linkspan.Header{{Key: headerReleased, Value: strconv.AppendInt(nil, m.offset, 10)}},
 		}}, done)
 	}
-	settle(ctx, window.WaitEmpty)
-	return !failed.Load()
+	return settle(ctx, window.WaitEmpty) && !failed.Load()
 }
