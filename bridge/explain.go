@@ -41,7 +41,7 @@ func Explain(cfg Config, q Question) (string, error) {
 		Topic: q.Topic, Payload: []byte(q.Payload), QoS: q.QoS, Retain: q.Retain,
 		Endpoint: q.Endpoint, Client: q.Client, Username: q.User, Received: time.Now(),
 	}
-	a := answer{}
+	a := answer{deadLetter: cfg.DeadLetter.Topic}
 	if q.Down {
 		m.Topic, m.QoS, m.Client = "", 0, ""
 		m.Record = linkspan.Record{Topic: q.Topic, Timestamp: m.Received}
@@ -58,13 +58,14 @@ func Explain(cfg Config, q Question) (string, error) {
 		m.UserProperties = append(m.UserProperties, linkspan.Property{Key: h[0], Value: h[1]})
 	}
 	a.steps(table.ExplainUp(m))
-	return a.record(), nil
+	return a.record(cfg.Endpoints[a.e.Message.Endpoint].Client != nil), nil
 }
 
 // An answer is the text of an explanation.
 type answer struct {
-	b strings.Builder
-	e route.Explanation
+	b          strings.Builder
+	e          route.Explanation
+	deadLetter string // topic
 }
 
 // steps tells which routes were asked.
@@ -87,9 +88,17 @@ func (a *answer) steps(e route.Explanation) {
 // line adds one line of what comes out.
 func (a *answer) line(name, value string) { fmt.Fprintf(&a.b, "  %-16s %s\n", name, value) }
 
-func (a *answer) record() string {
-	if a.e.Err != nil {
+// record tells what becomes of a message on the way up. dialed: it came out of a broker that the endpoint dials.
+func (a *answer) record(dialed bool) string {
+	switch {
+	case a.e.Err != nil && dialed:
+		fmt.Fprintf(&a.b, "\ngoes to the dead letter topic %s: %v\n", a.deadLetter, a.e.Err)
+		return a.b.String()
+	case a.e.Err != nil:
 		fmt.Fprintf(&a.b, "\nrefused to the device: %v\n", a.e.Err)
+		return a.b.String()
+	case a.e.Skipped:
+		a.b.WriteString("\nleft alone: the broker had retained it, and the route skips such\n")
 		return a.b.String()
 	}
 	r := &a.e.Message.Record
@@ -114,6 +123,12 @@ func (a *answer) record() string {
 		a.line("header", h.Key+": "+text(h.Value))
 	}
 	a.line("value", text(a.e.Message.Payload))
+	switch m := a.e.Message; {
+	case m.Device != "" && m.Left:
+		a.line("device", m.Device+", which has left "+m.Endpoint)
+	case m.Device != "":
+		a.line("device", m.Device+", which is at "+m.Endpoint)
+	}
 	return a.b.String()
 }
 
@@ -131,11 +146,9 @@ func (a *answer) packet() string {
 	a.line("topic", m.Topic)
 	a.line("qos", fmt.Sprintf("%d, or what the subscription asks for if that is less", m.QoS))
 	a.line("retain", strconv.FormatBool(m.Retain))
-	where := "subscribers on all endpoints"
-	if m.Target != "" {
-		where = "subscribers on endpoint " + m.Target
+	for _, w := range a.e.Ways {
+		a.line("goes to", a.way(w))
 	}
-	a.line("goes to", where)
 	if m.ContentType != "" {
 		a.line("content type", m.ContentType)
 	}
@@ -156,6 +169,22 @@ func (a *answer) packet() string {
 	}
 	a.line("payload", text(m.Payload))
 	return a.b.String()
+}
+
+// way tells how a record gets to one endpoint.
+func (a *answer) way(w route.Way) string {
+	switch {
+	case !w.Client:
+		return "subscribers on " + w.Endpoint
+	case w.Looped:
+		return "the broker of " + w.Endpoint + "? no: it came from there, and would come up again"
+	case !w.Located:
+		return "the broker of " + w.Endpoint
+	}
+	unknown := map[route.Unknown]string{
+		route.UnknownPark: "parked", route.UnknownFlood: "sent there, too", route.UnknownDeadLetter: "sent to " + a.deadLetter,
+	}
+	return fmt.Sprintf("the broker of %s, if device %q is there; if nobody knows where it is: %s", w.Endpoint, a.e.Located.Device, unknown[a.e.Located.Unknown])
 }
 
 // text shows bytes as they are if they can be read, else as a Go string.

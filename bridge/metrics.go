@@ -34,6 +34,9 @@ func newCollector(b *bridge) *collector {
 	var all []family
 	all = append(all, deviceFamilies()...)
 	all = append(all, clientFamilies()...)
+	all = append(all, brokerFamilies()...)
+	all = append(all, deadLetterFamilies()...)
+	all = append(all, fleetFamilies()...)
 	all = append(all, routeFamilies()...)
 	all = append(all, sessionFamilies()...)
 	all = append(all, kafkaFamilies()...)
@@ -179,18 +182,23 @@ func routeFamilies() []family {
 			perRoute(func(r *route.RouteStats) uint64 { return r.Messages }), "route", "direction"),
 		counter("route_bytes_total", "Payloads of those messages.",
 			perRoute(func(r *route.RouteStats) uint64 { return r.Bytes }), "route", "direction"),
-		counter("route_refused_messages_total", "Messages that the route took and could not pass on, by reason: too_many_topics, invalid_topic, loop.",
+		counter("route_refused_messages_total", "Messages that the route took and could not pass on, by reason: too_many_topics, invalid_topic, loop, no_device.",
 			func(b *bridge, set func(float64, ...string)) {
 				for _, r := range b.routes.Stats().Routes {
 					set(float64(r.TooManyTopics), r.Route, "too_many_topics")
 					set(float64(r.InvalidTopic), r.Route, "invalid_topic")
 					set(float64(r.Loop), r.Route, "loop")
+					set(float64(r.NoDevice), r.Route, "no_device")
 				}
 			}, "route", "reason"),
 		counter("route_expired_messages_total", "Records that were of no more use when they came down.",
 			perRoute(func(r *route.RouteStats) uint64 { return r.Expired }), "route", "direction"),
 		counter("route_left_out_headers_total", "Headers of records that MQTT has no form for.",
 			perRoute(func(r *route.RouteStats) uint64 { return r.HeadersLeftOut }), "route", "direction"),
+		counter("route_skipped_messages_total", "Messages that a broker had retained and that the route skips.",
+			perRoute(func(r *route.RouteStats) uint64 { return r.Skipped }), "route", "direction"),
+		counter("route_looped_records_total", "Records that were not sent back to the broker that they came from.",
+			perRoute(func(r *route.RouteStats) uint64 { return r.Looped }), "route", "direction"),
 		gauge("route_kafka_topics", "Kafka topics that the placeholders of the route's to have led to.",
 			perRoute(func(r *route.RouteStats) uint64 { return uint64(r.KafkaTopics) }), "route", "direction"),
 		counter("unrouted_messages_total", "Messages that no route took: up, refused to their devices or taken by the default route; down, left alone. By outcome: refused, invalid_topic, default_route, ignored.",

@@ -47,7 +47,7 @@ func perCause(counter func(s *client.Stats, c client.Cause) *atomic.Uint64) read
 	}
 }
 
-// clientFamilies is what client endpoints count.
+// clientFamilies is what client endpoints count of their connections, and of what comes from their brokers.
 func clientFamilies() []family {
 	return []family{
 		gauge("client_owned", "1 if this process runs the client endpoint now.", func(b *bridge, set func(float64, ...string)) {
@@ -90,7 +90,12 @@ func clientFamilies() []family {
 			perClient(func(s *client.Stats) int64 { return s.InFlight.Load() }), "endpoint"),
 		counter("client_stalls_total", "Times that the broker was not read since Kafka took no more.",
 			perClient(func(s *client.Stats) uint64 { return s.Stalled.Load() }), "endpoint"),
+	}
+}
 
+// brokerFamilies is what client endpoints count of what goes to their brokers.
+func brokerFamilies() []family {
+	return []family{
 		counter("client_sent_messages_total", "Messages written to the broker, by QoS.",
 			perClientQoS(func(s *client.Stats) *[3]atomic.Uint64 { return &s.Sent }), "endpoint", "qos"),
 		counter("client_delivered_messages_total", "Messages that the broker has acknowledged, by QoS; those of QoS 0 were written.",
@@ -122,20 +127,38 @@ func clientFamilies() []family {
 					}
 				}
 			}, "endpoint", "way"),
-		counter("dead_letters_total", "Messages that went to the dead letter topic, by reason: "+deadLabels()+".",
-			func(b *bridge, set func(float64, ...string)) {
-				for _, d := range b.dialers() {
-					for i, r := range deadReasons {
-						set(float64(d.dead.written[i].Load()), d.name, r.label)
+	}
+}
+
+// perDead reads what went to the dead letter topic, for each client endpoint, and with an empty name for records that had not
+// got to one.
+func perDead(value func(c *deadCounts, set func(float64, ...string))) read {
+	return func(b *bridge, set func(float64, ...string)) {
+		labelled := func(name string) func(float64, ...string) {
+			return func(v float64, labels ...string) { set(v, append([]string{name}, labels...)...) }
+		}
+		for _, d := range b.dialers() {
+			value(&d.dead, labelled(d.name))
+		}
+		if b.member != nil && b.member.finder != nil {
+			value(&b.member.finder.dead, labelled(""))
+		}
+	}
+}
+
+// deadLetterFamilies is what went to the dead letter topic.
+func deadLetterFamilies() []family {
+	return []family{
+		counter("dead_letters_total", "Messages that went to the dead letter topic, by endpoint (empty: a device's record that had not got to one) and reason: "+deadLabels()+".",
+			perDead(func(c *deadCounts, set func(float64, ...string)) {
+				for i, r := range deadReasons {
+					if n := c.written[i].Load(); n > 0 {
+						set(float64(n), r.label)
 					}
 				}
-			}, "endpoint", "reason"),
-		counter("dead_letter_failures_total", "Messages that the dead letter topic did not take either; they were refused or are tried again.",
-			func(b *bridge, set func(float64, ...string)) {
-				for _, d := range b.dialers() {
-					set(float64(d.dead.failed.Load()), d.name)
-				}
-			}, "endpoint"),
+			}), "endpoint", "reason"),
+		counter("dead_letter_failures_total", "Messages that the dead letter topic did not take either; they were refused, or are tried again.",
+			perDead(func(c *deadCounts, set func(float64, ...string)) { set(float64(c.failed.Load())) }), "endpoint"),
 	}
 }
 

@@ -8,13 +8,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
 
 // The names follow Prometheus' rules: units, _total for counters, help texts.
 func TestMetricsLint(t *testing.T) {
-	r := start(t, parse(t, "default_route: {to: kafka:rest}"))
+	plant := newSite(t, packet.V5)
+	r := start(t, parse(t, `
+endpoints: {plant: {dial: "`+plant.url()+`"}, devices: {listen: "mqtt://:0"}}
+routes: [{from: kafka:commands, to: "mqtt:{key}", device: "{key}"}]
+default_route: {to: kafka:rest}`))
+	eventually(t, "the endpoint is run", func() bool { return r.metric(`linkspan_client_owned{endpoint="plant"}`) == "1" })
 	d := r.device("d")
 	d.Send(publish("a", "x", 1, 1))
 	d.Ping()
