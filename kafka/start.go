@@ -2,11 +2,13 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -40,7 +42,7 @@ func (s starts) offsets() map[string]map[int32]kgo.Offset {
 // and nothing of it was read, so it is read from its beginning.
 func (c *Consumer) positions(ctx context.Context, parts map[string][]int32) (starts, error) {
 	known, err := kadm.NewClient(c.kgo).FetchOffsets(ctx, c.cfg.Group)
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // it has no position then
 		return nil, fmt.Errorf("look for the positions of group %s: %w", c.cfg.Group, explain(err))
 	}
 	at, fresh, first := starts{}, map[string][]int32{}, map[string]bool{}
