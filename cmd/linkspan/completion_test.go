@@ -61,7 +61,8 @@ func TestBashCompletes(t *testing.T) {
 	for _, c := range []struct{ words, want []string }{
 		{[]string{""}, []string{"run", "check", "explain", "version", "completion", "--help"}},
 		{[]string{"ex"}, []string{"explain"}},
-		{[]string{"run", "--"}, []string{"--config", "--help"}},
+		{[]string{"run", "--"}, []string{"--config", "--profile", "--help"}},
+		{[]string{"import", ""}, []string{"connector", "uns", "strimzi"}},
 		{[]string{"explain", "--k"}, []string{"--key"}},
 		{[]string{"completion", ""}, []string{"bash", "zsh", "fish"}},
 		{[]string{"run", "-c", "my"}, []string{"config.yaml"}},

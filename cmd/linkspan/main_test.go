@@ -34,7 +34,7 @@ func write(t *testing.T, text string) (file string) {
 }
 
 func TestHelpTeaches(t *testing.T) {
-	for _, args := range [][]string{{}, {"--help"}, {"run", "--help"}, {"check", "-h"}, {"explain", "--help"}, {"completion", "--help"}} {
+	for _, args := range [][]string{{}, {"--help"}, {"run", "--help"}, {"check", "-h"}, {"explain", "--help"}, {"import", "--help"}, {"pub", "--help"}, {"sub", "--help"}, {"completion", "--help"}} {
 		code, out, err := call(nil, args...)
 		if code != 0 || err != "" || !strings.Contains(out, "Usage: linkspan") || !strings.Contains(out, "    linkspan ") {
 			t.Errorf("%v: exit %d, %q, no example in:\n%s", args, code, err, out)

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A subscriber gets what a publisher sends, through the broker alone: topics in turn, a total, a payload with a counter (CON-A11).
+func TestPubAndSub(t *testing.T) {
+	bridge := spawn(t, freePorts(), "run")
+	url := "mqtt://" + bridge.until(&bridge.stdout, `devices +mqtt://(\S+) `)[1]
+	for _, version := range []string{"5", "3.1.1", "3.1"} {
+		for _, qos := range []string{"0", "1", "2"} {
+			t.Run(version+" QoS "+qos, func(t *testing.T) {
+				prefix := "t" + strings.ReplaceAll(version, ".", "") + qos + "/"
+				sub := spawn(t, nil, "sub", prefix+"+", "-b", url, "-n", "20", "-q", qos, "--protocol", version, "-f", "{topic} {payload} {qos}", "-v")
+				sub.until(&sub.stderr, `msg=connected`)
+				pub := spawn(t, nil, "pub", prefix+"a", prefix+"b", "-b", url, "-n", "20", "-e", "1ms", "-q", qos, "--protocol", version, "-m", "m{n}")
+				if code := pub.exit(); code != 0 || !regexp.MustCompile(`^20 of 20 messages (acknowledged|sent) in \S+, \d+ a second\n$`).MatchString(pub.stderr.String()) {
+					t.Errorf("pub: exit %d\n%s", code, &pub.stderr)
+				}
+				if code := sub.exit(); code != 0 {
+					t.Errorf("sub: exit %d\n%s", code, &sub.stderr)
+				}
+				got := strings.Split(strings.TrimSpace(sub.stdout.String()), "\n")
+				var want []string
+				for n := 1; n <= 20; n++ {
+					want = append(want, fmt.Sprintf("%s%c m%d %s", prefix, "ba"[n%2], n, qos))
+				}
+				slices.Sort(got)
+				slices.Sort(want)
+				if !slices.Equal(got, want) {
+					t.Errorf("%q, want %q", got, want)
+				}
+			})
+		}
+	}
+}
+
+// Without a total they run until they are stopped, and end well.
+func TestPubAndSubUntilStopped(t *testing.T) {
+	bridge := spawn(t, freePorts(), "run")
+	url := "mqtt://" + bridge.until(&bridge.stdout, `devices +mqtt://(\S+) `)[1]
+	sub := spawn(t, nil, "sub", "#", "-b", url)
+	pub := spawn(t, nil, "pub", "a", "-b", url, "-n", "0", "-e", "1ms")
+	sub.until(&sub.stdout, `(?m)^a \d+$`)
+	for _, p := range []*process{pub, sub} {
+		p.signal(os.Interrupt)
+		if code := p.exit(); code != 0 {
+			t.Errorf("exit %d\n%s", code, &p.stderr)
+		}
+	}
+	if !strings.Contains(pub.stderr.String(), "messages acknowledged in") {
+		t.Error(&pub.stderr)
+	}
+}
+
+// What cannot be done is told, and the exit code says so.
+func TestPubAndSubThatFail(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"pub"}, exitWrong, "expected \"<topic>"},
+		{[]string{"pub", "a/#"}, exitWrong, `topic "a/#"`},
+		{[]string{"sub", "a/#/b"}, exitWrong, `topic "a/#/b"`},
+		{[]string{"sub", "a", "-b", "http://x"}, exitWrong, "dial: "},
+		{[]string{"pub", "a", "-b", "mqtt://127.0.0.1:1", "--timeout", "50ms"}, exitFailed, "0 of 1 messages acknowledged"},
+		{[]string{"sub", "a", "-n", "1", "-b", "mqtt://127.0.0.1:1", "--timeout", "50ms"}, exitFailed, "ended after 0 of 1 messages"},
+	} {
+		p := spawn(t, nil, c.args...)
+		if code := p.exit(); code != c.code || !strings.Contains(p.stderr.String(), c.want) {
+			t.Errorf("%v: exit %d, want %d and %q:\n%s", c.args, code, c.code, c.want, &p.stderr)
+		}
+	}
+}
