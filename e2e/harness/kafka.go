@@ -21,6 +21,7 @@ type KafkaConfig struct {
 	Jars    string // folder of Kafka's jars
 	Dir     string // where it keeps its data and logs
 	Brokers int    // 1, or more with min.insync.replicas 2
+	Proxied bool   // one broker only: clients may also come by way of [Kafka.Proxy], and stay on it
 	Login   *Login // every way to log in, each on a listener of its own; one broker only. nil: none
 }
 
@@ -36,8 +37,10 @@ type Login struct {
 type Kafka struct {
 	Brokers []*Broker
 
+	Proxy *Proxy // with [KafkaConfig.Proxied]
+
 	// Addresses of the listeners that ask for a login; empty without [KafkaConfig.Login].
-	SCRAM, Plain, OAuth, MTLS string
+	SCRAM, Plain, OAuth, OAuthTLS, MTLS string
 
 	cfg  KafkaConfig
 	jvm  []string
@@ -91,7 +94,7 @@ func (k *Kafka) start(ctx context.Context) error {
 
 // configure writes server.properties of every broker.
 func (k *Kafka) configure() error {
-	const perBroker = 6
+	const perBroker = 8
 	ports, err := Ports(k.cfg.Brokers * perBroker)
 	if err != nil {
 		return err
@@ -117,11 +120,20 @@ func (k *Kafka) configure() error {
 			s.WriteString(singleProperties)
 		}
 		if login := k.cfg.Login; login != nil {
-			k.SCRAM, k.Plain, k.OAuth, k.MTLS = Loopback(p[2]), Loopback(p[3]), Loopback(p[4]), Loopback(p[5])
-			listeners += fmt.Sprintf(",SCRAM://%s,PLAIN://%s,OAUTH://%s,MTLS://%s", k.SCRAM, k.Plain, k.OAuth, k.MTLS)
-			fmt.Fprintf(&s, loginProperties, login.Certs.ServerBoth, login.Certs.CA, login.User, login.Password,
-				login.Issuer.JWKS, Audience, IssuerName)
+			k.SCRAM, k.Plain, k.OAuth, k.MTLS, k.OAuthTLS = Loopback(p[2]), Loopback(p[3]), Loopback(p[4]), Loopback(p[5]), Loopback(p[7])
+			listeners += fmt.Sprintf(",SCRAM://%s,PLAIN://%s,OAUTH://%s,MTLS://%s,OAUTHTLS://%s", k.SCRAM, k.Plain, k.OAuth, k.MTLS, k.OAuthTLS)
+			fmt.Fprintf(&s, loginProperties, login.Certs.ServerBoth, login.Certs.CA, login.User, login.Password)
+			for _, listener := range []string{"oauth", "oauthtls"} {
+				fmt.Fprintf(&s, oauthProperties, listener, login.Issuer.JWKS, Audience, IssuerName)
+			}
 			k.jvm = append([]string{"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=" + login.Issuer.JWKS}, k.jvm...)
+		}
+		if k.cfg.Proxied {
+			if k.Proxy, err = NewProxy(Loopback(p[6])); err != nil {
+				return err
+			}
+			listeners += ",PROXIED://" + Loopback(p[6])
+			fmt.Fprintf(&s, "advertised.listeners=PLAINTEXT://%s,PROXIED://%s\n", b.Addr, k.Proxy.Addr())
 		}
 		fmt.Fprintf(&s, "listeners=%s\n", listeners)
 		if err := os.WriteFile(b.config, []byte(s.String()), 0o600); err != nil {
@@ -139,7 +151,7 @@ controller.quorum.voters=%s
 log.dirs=%s
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SCRAM:SASL_SSL,PLAIN:SASL_PLAINTEXT,OAUTH:SASL_PLAINTEXT,MTLS:SSL
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SCRAM:SASL_SSL,PLAIN:SASL_PLAINTEXT,OAUTH:SASL_PLAINTEXT,OAUTHTLS:SASL_SSL,MTLS:SSL,PROXIED:PLAINTEXT
 broker.session.timeout.ms=6000
 offsets.topic.num.partitions=1
 transaction.state.log.num.partitions=1
@@ -177,13 +189,15 @@ listener.name.scram.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.secur
 listener.name.scram.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.plain.sasl.enabled.mechanisms=PLAIN
 listener.name.plain.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_%s="%s";
-listener.name.oauth.sasl.enabled.mechanisms=OAUTHBEARER
-listener.name.oauth.oauthbearer.connections.max.reauth.ms=60000
-listener.name.oauth.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;
-listener.name.oauth.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler
-listener.name.oauth.oauthbearer.sasl.oauthbearer.jwks.endpoint.url=%s
-listener.name.oauth.oauthbearer.sasl.oauthbearer.expected.audience=%s
-listener.name.oauth.oauthbearer.sasl.oauthbearer.expected.issuer=%s
+`
+
+const oauthProperties = `listener.name.%[1]s.sasl.enabled.mechanisms=OAUTHBEARER
+listener.name.%[1]s.oauthbearer.connections.max.reauth.ms=60000
+listener.name.%[1]s.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;
+listener.name.%[1]s.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler
+listener.name.%[1]s.oauthbearer.sasl.oauthbearer.jwks.endpoint.url=%[2]s
+listener.name.%[1]s.oauthbearer.sasl.oauthbearer.expected.audience=%[3]s
+listener.name.%[1]s.oauthbearer.sasl.oauthbearer.expected.issuer=%[4]s
 `
 
 // format writes the cluster's identity, and the users of SCRAM, into every broker's empty log directory.
@@ -273,6 +287,9 @@ func (k *Kafka) Close() {
 			if b.process != nil {
 				b.process.Kill()
 			}
+		}
+		if k.Proxy != nil {
+			k.Proxy.Close()
 		}
 	})
 }

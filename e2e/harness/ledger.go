@@ -82,6 +82,21 @@ func (l *Ledger) Counts() (sent, acked, arrived int) {
 	return sent, acked, arrived
 }
 
+// Missing returns how many acknowledged messages have not arrived.
+func (l *Ledger) Missing() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	missing := 0
+	for _, a := range l.devices {
+		for n := range a.acked {
+			if a.arrived[n] == 0 {
+				missing++
+			}
+		}
+	}
+	return missing
+}
+
 // A Report is the balance of a [Ledger].
 type Report struct {
 	Devices, Sent, Acked, Arrived int

@@ -21,6 +21,9 @@ type Linkspan struct {
 	Admin  string // address of its admin listener
 	Ports  []int  // those that its configuration was made with
 
+	Args []string // of its command line, in place of those that name the file
+	Env  []string // variables beside our own
+
 	binary  string
 	process *Process
 }
@@ -91,9 +94,13 @@ func (l *Linkspan) Start(ctx context.Context) error {
 
 // Launch starts the process and does not wait for it.
 func (l *Linkspan) Launch() error {
-	cmd := exec.Command(l.binary, "run", "-c", l.Config)
+	args := l.Args
+	if args == nil {
+		args = []string{"run", "-c", l.Config}
+	}
+	cmd := exec.Command(l.binary, args...)
 	cmd.Dir = l.Dir
-	cmd.Env = environment()
+	cmd.Env = append(environment(), l.Env...)
 	var err error
 	l.process, err = Start("linkspan", cmd, filepath.Join(l.Dir, "linkspan.log"))
 	return err

@@ -98,3 +98,13 @@ func Read(ctx context.Context, addrs []string, visit func(*kgo.Record), topics .
 	}
 	return nil
 }
+
+// Count returns how many records have been written to a topic.
+func Count(ctx context.Context, client *kgo.Client, topic string) (n int64, err error) {
+	ends, err := endOffsets(ctx, kadm.NewClient(client), topic)
+	if err != nil {
+		return 0, err
+	}
+	ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
+	return n, nil
+}
