@@ -43,8 +43,35 @@ func (l *lab) kafka() (string, error) {
 		if err != nil {
 			return "", err
 		}
+		if err := l.warm(l.broker.Brokers[0].Addr); err != nil {
+			return "", fmt.Errorf("warm up Kafka: %w", err)
+		}
 	}
 	return l.broker.Brokers[0].Addr, nil
+}
+
+// jvmWarmUp is how long a new Kafka works before it is measured. Its compiler takes most of a core for that long, and messages wait
+// up to 300 ms for it.
+const jvmWarmUp = 8 * time.Second
+
+// warm has Kafka take and give records at a moderate rate.
+func (l *lab) warm(addr string) error {
+	const topic = "bench.warm"
+	if err := newTopic(l.ctx, addr, topic); err != nil {
+		return err
+	}
+	defer deleteTopics(l.ctx, addr, topic)
+	stop, err := watch(l.ctx, addr, topic)
+	if err != nil {
+		return err
+	}
+	defer stop(time.Now())
+	f, err := newFiller(addr, topic, 50)
+	if err != nil {
+		return err
+	}
+	f.pace(l.ctx, 20_000, jvmWarmUp)
+	return f.close(l.ctx)
 }
 
 // A server is the process under measurement.
@@ -53,6 +80,14 @@ type server struct {
 	mqtt   string // address for devices
 	secure string // the same with TLS
 	kafka  string // address of the Kafka behind it
+	after  func() // close ends with it; nil: nothing
+}
+
+func (s *server) close() {
+	s.Kill()
+	if s.after != nil {
+		s.after()
+	}
 }
 
 // linkspan starts Linkspan with config, in which $MQTT, $TLS, $ADMIN, $KAFKA and $DIR are replaced; with $EMBEDDED in

@@ -2,7 +2,7 @@
 // cost of a message in processor time is what to compare, the rates are lower bounds. It writes one table to results/.
 //
 //	make bench                                   # everything, some minutes
-//	cd bench && go run . -run uplink -seconds 3  # what matches, quickly
+//	cd bench && go run . -run uplink -seconds 3  # what matches
 package main
 
 import (
@@ -22,7 +22,7 @@ func main() {
 		return
 	}
 	run := flag.String("run", "", "measure only what matches this regular expression")
-	seconds := flag.Float64("seconds", 5, "length of one measurement")
+	seconds := flag.Float64("seconds", 3.5, "length of one measurement, after its warm-up")
 	rounds := flag.Int("rounds", 3, "how often each is measured; the table shows the median and the range")
 	out := flag.String("out", "results/latest.md", "file that takes the table")
 	binary := flag.String("binary", "../bin/linkspan", "the Linkspan to measure")

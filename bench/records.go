@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -18,7 +17,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-const partitions = 6
+const (
+	partitions = 6
+	payload    = 100 // bytes; the first eight are the time of sending
+)
+
+// warmUp is how long a load runs before anything is counted: the first messages to a new topic wait for its leaders, for the
+// producer's identity and for Kafka to have made room, up to 300 ms, and in a short measurement they would be its p99.
+const warmUp = time.Second
 
 // newTopic creates a topic and waits until its partitions have leaders.
 func newTopic(ctx context.Context, addr, topic string) error {
@@ -28,7 +34,9 @@ func newTopic(ctx context.Context, addr, topic string) error {
 	}
 	defer cl.Close()
 	adm := kadm.NewClient(cl)
-	if _, err := adm.CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
+	// What a deleted topic leaves behind goes before the system has written it to disk, at the cost of the measurements after it.
+	soon := "1000"
+	if _, err := adm.CreateTopic(ctx, partitions, 1, map[string]*string{"file.delete.delay.ms": &soon}, topic); err != nil {
 		return fmt.Errorf("create %s: %w", topic, err)
 	}
 	for ctx.Err() == nil {
@@ -59,81 +67,124 @@ func count(ctx context.Context, addr, topic string) (int, error) {
 	return n, err
 }
 
-// watch consumes a topic from now on and samples the time from each message's stamp until it is here, until stop is
-// called.
-func watch(ctx context.Context, addr, topic string) (stop func() latencies, err error) {
+// deleteTopics deletes topics. Nothing depends on it but the disk.
+func deleteTopics(ctx context.Context, addr string, topics ...string) {
+	if cl, err := kgo.NewClient(kgo.SeedBrokers(addr)); err == nil {
+		_, _ = kadm.NewClient(cl).DeleteTopics(ctx, topics...)
+		cl.Close()
+	}
+}
+
+// watch consumes a topic from now on until stop is called, which returns how long the messages that were sent since from took to
+// be here.
+func watch(ctx context.Context, addr, topic string) (stop func(from time.Time) latencies, err error) {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchMinBytes(1), kgo.FetchMaxWait(time.Second))
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	var l latencies
+	var came samples
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
 			fetches := cl.PollFetches(ctx)
 			now := time.Now()
-			fetches.EachRecord(func(r *kgo.Record) { l = append(l, now.Sub(stamped(r.Value))) })
+			fetches.EachRecord(func(r *kgo.Record) { came.add(r.Value, now) })
 		}
 	}()
-	return func() latencies {
+	return func(from time.Time) latencies {
 		cancel()
 		<-done
 		cl.Close()
-		return l
+		return came.since(from)
 	}, nil
 }
 
-// fill produces n records with keys down/0 ... down/49 in turn, their payloads stamped.
-func fill(ctx context.Context, addr, topic string, n, keys, payload int) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(topic), kgo.MaxBufferedRecords(20_000))
+// A filler produces records with keys down/0 ... down/49 in turn, their payloads stamped.
+type filler struct {
+	cl     *kgo.Client
+	keys   [][]byte
+	n      int
+	failed atomic.Pointer[error]
+}
+
+func newFiller(addr, topic string, keys int) (*filler, error) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(topic), kgo.MaxBufferedRecords(20_000), kgo.ProducerLinger(0))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer cl.Close()
-	var mu sync.Mutex
-	var failed error
-	for i := range n {
-		value := make([]byte, max(payload, 8))
+	f := &filler{cl: cl}
+	for i := range keys {
+		f.keys = append(f.keys, []byte("down/"+strconv.Itoa(i)))
+	}
+	return f, nil
+}
+
+// add produces n records.
+func (f *filler) add(ctx context.Context, n int) {
+	for range n {
+		value := make([]byte, payload)
 		stamp(value, time.Now())
-		cl.Produce(ctx, &kgo.Record{Key: []byte("down/" + strconv.Itoa(i%keys)), Value: value}, func(_ *kgo.Record, err error) {
+		f.cl.Produce(ctx, &kgo.Record{Key: f.keys[f.n%len(f.keys)], Value: value}, func(_ *kgo.Record, err error) {
 			if err != nil {
-				mu.Lock()
-				failed = err
-				mu.Unlock()
+				f.failed.Store(&err)
 			}
 		})
+		f.n++
 	}
-	if err := cl.Flush(ctx); err != nil {
-		return err
+}
+
+// pace produces rate records a second for length.
+func (f *filler) pace(ctx context.Context, rate int, length time.Duration) {
+	first, start := f.n, time.Now()
+	for time.Since(start) < length && ctx.Err() == nil {
+		f.add(ctx, int(time.Since(start).Seconds()*float64(rate))-(f.n-first))
+		time.Sleep(time.Millisecond)
 	}
-	return failed
+}
+
+// close waits until all is acknowledged.
+func (f *filler) close(ctx context.Context) error {
+	defer f.cl.Close()
+	err := f.cl.Flush(ctx)
+	if failed := f.failed.Load(); failed != nil {
+		err = *failed
+	}
+	return err
 }
 
 // bare is what the bare producer says of itself.
 type bare struct {
-	Messages int
+	All      int // records
+	Messages int // of those, since the warm-up
 	Elapsed  time.Duration
 	CPU      time.Duration
 }
 
+// What a bare producer's record has.
+const (
+	stock   = "stock"   // a payload that all share
+	own     = "own"     // a payload of its own
+	headers = "headers" // that, and headers as Linkspan gives it, made once for each key
+)
+
 // produce is the bare franz-go producer, a process of its own: idempotent, all replicas, the same keys and payloads and
-// the same settings as Linkspan's, and nothing before it. Without -same it writes one payload from one place in memory over and
-// over; with -same each record has its own, and the headers that Linkspan gives it.
+// the same settings as Linkspan's, and nothing before it. It batches from what it may have in flight, so that decides, beside what
+// a record has, what one costs.
 func produce(args []string) error {
 	flags := flag.NewFlagSet("producer", flag.ContinueOnError)
 	broker := flags.String("broker", "", "address")
 	topic := flags.String("topic", "", "topic")
 	length := flags.Duration("length", 5*time.Second, "how long")
-	payload := flags.Int("payload", 100, "bytes")
-	same := flags.Bool("same", false, "records as Linkspan writes them")
+	inFlight := flags.Int("in-flight", 5000, "records at most")
+	kind := flags.String("records", stock, "what each record has")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(*broker), kgo.DefaultProduceTopic(*topic),
-		kgo.ProducerLinger(producerLinger), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(100_000))
+		kgo.ProducerLinger(producerLinger), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(*inFlight))
 	if err != nil {
 		return err
 	}
@@ -141,11 +192,14 @@ func produce(args []string) error {
 	if err := cl.Ping(context.Background()); err != nil {
 		return err
 	}
-	keys := make([][]byte, 50)
+	keys, shared := make([][]byte, 50), make([][]kgo.RecordHeader, 50)
 	for i := range keys {
 		keys[i] = []byte(strconv.Itoa(i))
+		if *kind == headers {
+			shared[i] = linkspanHeaders(keys[i])
+		}
 	}
-	value := make([]byte, *payload)
+	value := make([]byte, payload)
 	var acked, failed atomic.Int64
 	done := func(_ *kgo.Record, err error) {
 		if err != nil {
@@ -154,12 +208,18 @@ func produce(args []string) error {
 		}
 		acked.Add(1)
 	}
-	before, start := usage(), time.Now()
-	for i := 0; time.Since(start) < *length; {
+	var before time.Duration
+	var start time.Time
+	var first int64
+	began := time.Now()
+	for i := 0; start.IsZero() || time.Since(start) < *length; {
+		if start.IsZero() && time.Since(began) >= warmUp {
+			before, start, first = usage(), time.Now(), acked.Load()
+		}
 		for range 100 {
-			r := &kgo.Record{Key: keys[i%len(keys)], Value: value}
-			if *same {
-				r.Value, r.Headers = append([]byte(nil), value...), headers(r.Key)
+			r := &kgo.Record{Key: keys[i%len(keys)], Value: value, Headers: shared[i%len(keys)]}
+			if *kind != stock {
+				r.Value = append([]byte(nil), value...)
 			}
 			cl.Produce(context.Background(), r, done)
 			i++
@@ -171,11 +231,11 @@ func produce(args []string) error {
 	if n := failed.Load(); n > 0 {
 		return fmt.Errorf("%d records failed", n)
 	}
-	return json.NewEncoder(os.Stdout).Encode(bare{int(acked.Load()), time.Since(start), usage() - before})
+	return json.NewEncoder(os.Stdout).Encode(bare{int(acked.Load()), int(acked.Load() - first), time.Since(start), usage() - before})
 }
 
-// headers are those of a record that Linkspan writes for a message.
-func headers(key []byte) []kgo.RecordHeader {
+// linkspanHeaders are those of a record that Linkspan writes for a message.
+func linkspanHeaders(key []byte) []kgo.RecordHeader {
 	device := "bench-" + string(key)
 	return []kgo.RecordHeader{
 		{Key: "mqtt.topic", Value: []byte("bench/" + string(key))},
@@ -196,12 +256,13 @@ func usage() time.Duration {
 }
 
 // runBare runs the bare producer in a process of its own.
-func runBare(l *lab, addr, topic string, same bool) (bare, error) {
+func runBare(l *lab, addr, topic, kind string, inFlight int) (bare, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return bare{}, err
 	}
-	cmd := exec.CommandContext(l.ctx, self, "producer", "-broker", addr, "-topic", topic, "-length", l.length.String(), "-same="+strconv.FormatBool(same))
+	cmd := exec.CommandContext(l.ctx, self, "producer", "-broker", addr, "-topic", topic, "-length", l.length.String(),
+		"-records", kind, "-in-flight", strconv.Itoa(inFlight))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

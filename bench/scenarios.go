@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/e2e/harness"
-	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
 // producerLinger is Linkspan's default, so that the bare producer batches alike.
@@ -20,31 +19,44 @@ const producerLinger = 5 * time.Millisecond
 
 // Names that the ratios under the table refer to.
 const (
-	bareProducer   = "bare producer, one payload without headers"
-	sameProducer   = "bare producer, records as Linkspan writes them"
+	bareStock      = "bare producer, 100,000 in flight, one payload, no headers"
+	bareProducer   = "bare producer, 5,000 in flight, no headers"
+	bareHeaders    = "bare producer, 5,000 in flight, headers"
 	uplinkFlood    = "uplink 50 × 100, Apache Kafka"
+	uplinkBare     = "uplink 50 × 100, no headers, Apache Kafka"
 	mosquittoAlone = "Mosquitto alone, 50 × 100"
 )
+
+// flood is the usual load: as much as 5,000 messages in flight allow.
+var flood = load{devices: 50, window: 100}
+
+// paced is a load of rate messages a second.
+func paced(rate int) load { return load{devices: 50, window: 100, rate: rate} }
 
 // scenarios are measured in this order.
 var scenarios = []struct {
 	name string
 	run  func(*lab) (result, error)
 }{
-	{bareProducer, measureBare(false)},
-	{sameProducer, measureBare(true)},
-	{uplinkFlood, uplink(onApache, load{devices: 50, window: 100, payload: 100})},
-	{"uplink 50 × 100, no headers, Apache Kafka", uplink(strings.ReplaceAll(onApache, `key: "{device}"`, `key: "{device}", facts: [none]`), load{devices: 50, window: 100, payload: 100})},
-	{"uplink 50 × 100, default routes, Apache Kafka", uplink(onApacheDefault, load{devices: 50, window: 100, payload: 100})},
-	{"uplink 1,000 × 1, Apache Kafka", uplink(onApache, load{devices: 1000, window: 1, payload: 100})},
-	{"uplink 5,000/s paced, Apache Kafka", uplink(onApache, load{devices: 50, window: 100, payload: 100, rate: 5000})},
-	{"uplink 20,000/s paced, Apache Kafka", uplink(onApache, load{devices: 50, window: 100, payload: 100, rate: 20000})},
+	{bareStock, measureBare(stock, 100_000)},
+	{bareProducer, measureBare(own, 5000)},
+	{bareHeaders, measureBare(headers, 5000)},
+	{uplinkFlood, uplink(onApache, flood)},
+	{uplinkBare, uplink(strings.ReplaceAll(onApache, `key: "{device}"`, `key: "{device}", facts: [none]`), flood)},
+	{"uplink 50 × 100, default routes, Apache Kafka", uplink(onApacheDefault, flood)},
+	{"uplink 1,000 × 1, Apache Kafka", uplink(onApache, load{devices: 1000, window: 1})},
+	{"uplink 5,000/s paced, Apache Kafka", uplink(onApache, paced(5000))},
+	{"uplink 20,000/s paced, Apache Kafka", uplink(onApache, paced(20_000))},
 	{mosquittoAlone, measureMosquitto},
-	{"uplink 50 × 100, embedded", uplink(onEmbedded, load{devices: 50, window: 100, payload: 100})},
-	{"uplink 20,000/s paced, embedded", uplink(onEmbedded, load{devices: 50, window: 100, payload: 100, rate: 20000})},
+	{"uplink 50 × 100, embedded", uplink(onEmbedded, flood)},
+	{"uplink 20,000/s paced, embedded", uplink(onEmbedded, paced(20_000))},
 	{"downlink to 50 subscribers, Apache Kafka", downlink(onApache, 50, 1)},
 	{"downlink fan-out 1 to 50, Apache Kafka", downlink(onApache, 50, 50)},
+	{"downlink 1,000/s paced, Apache Kafka", downlinkPaced(onApache, 50, 1000)},
+	{"downlink 5,000/s paced, Apache Kafka", downlinkPaced(onApache, 50, 5000)},
+	{"downlink 20,000/s paced, Apache Kafka", downlinkPaced(onApache, 50, 20_000)},
 	{"downlink to 50 subscribers, embedded", downlink(onEmbedded, 50, 1)},
+	{"downlink 20,000/s paced, embedded", downlinkPaced(onEmbedded, 50, 20_000)},
 	{"5,000 idle connections, TCP", idle(5000, false)},
 	{"2,000 idle connections, TLS", idle(2000, true)},
 	{"connections a second, TCP", connectionRate(false)},
@@ -75,7 +87,7 @@ routes:
 `
 )
 
-func measureBare(same bool) func(*lab) (result, error) {
+func measureBare(kind string, inFlight int) func(*lab) (result, error) {
 	return func(l *lab) (result, error) {
 		addr, err := l.kafka()
 		if err != nil {
@@ -86,12 +98,13 @@ func measureBare(same bool) func(*lab) (result, error) {
 		if err := newTopic(l.ctx, addr, topic); err != nil {
 			return result{}, err
 		}
-		b, err := runBare(l, addr, topic, same)
+		defer deleteTopics(l.ctx, addr, topic)
+		b, err := runBare(l, addr, topic, kind, inFlight)
 		if err != nil {
 			return result{}, err
 		}
 		n, err := count(l.ctx, addr, topic)
-		return result{messages: b.Messages, elapsed: b.Elapsed, cpu: b.CPU, lost: b.Messages - n}, err
+		return result{messages: b.Messages, elapsed: b.Elapsed, cpu: b.CPU, lost: b.All - n}, err
 	}
 }
 
@@ -102,8 +115,8 @@ func uplink(config string, load load) func(*lab) (result, error) {
 		if err != nil {
 			return result{}, err
 		}
-		defer s.Kill()
-		end := func() latencies { return nil }
+		defer s.close()
+		end := func(time.Time) latencies { return nil }
 		if load.rate > 0 {
 			if end, err = watch(l.ctx, s.kafka, up); err != nil {
 				return result{}, err
@@ -113,25 +126,25 @@ func uplink(config string, load load) func(*lab) (result, error) {
 		if err != nil {
 			return result{}, err
 		}
-		r, err := s.take(load, l.length)
+		r, p, err := s.take(load, l.length)
 		if err != nil {
 			return r, fmt.Errorf("%w\n%s", err, s.Tail(4000))
 		}
 		n, err := count(l.ctx, s.kafka, up)
-		r.lost = max(0, r.messages-(n-held))
-		samples := end()
-		r.endP50, r.endP99 = samples.quantile(0.5), samples.quantile(0.99)
+		r.lost = max(0, p.all-(n-held))
+		under := end(p.began)
+		r.endP50, r.endP99 = under.quantile(0.5), under.quantile(0.99)
 		return r, err
 	}
 }
 
 // take puts the load on the server.
-func (s *server) take(load load, length time.Duration) (result, error) {
+func (s *server) take(load load, length time.Duration) (result, published, error) {
 	load.length = length
 	var before time.Duration
 	p, err := load.publish(s.mqtt, func() { before = s.cpu() })
 	return result{messages: p.acked, elapsed: p.elapsed, cpu: s.cpu() - before,
-		ackP50: p.acks.quantile(0.5), ackP99: p.acks.quantile(0.99)}, err
+		ackP50: p.acks.quantile(0.5), ackP99: p.acks.quantile(0.99)}, p, err
 }
 
 func measureMosquitto(l *lab) (result, error) {
@@ -139,90 +152,9 @@ func measureMosquitto(l *lab) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	defer s.Kill()
-	return s.take(load{devices: 50, window: 100, payload: 100}, l.length)
-}
-
-// downlink measures records that reach devices: copies is how many devices get each.
-func downlink(config string, devices, copies int) func(*lab) (result, error) {
-	return func(l *lab) (result, error) {
-		s, _, down, err := l.bridge(config)
-		if err != nil {
-			return result{}, err
-		}
-		defer s.Kill()
-		records := 400_000 / copies
-		var got atomic.Int64
-		all := make(chan struct{})
-		errs := make(chan error, devices)
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		for i := range devices {
-			d, err := connect(s.mqtt, fmt.Sprintf("bench-%d", i), nil)
-			if err != nil {
-				return result{}, err
-			}
-			defer d.close()
-			filter := fmt.Sprintf("down/%d", i)
-			if copies > 1 {
-				filter = "down/#"
-			}
-			if err := d.subscribe(filter); err != nil {
-				return result{}, err
-			}
-			wg.Go(func() {
-				errs <- d.receive(func(n int) {
-					if got.Add(int64(n)) == int64(records*copies) {
-						close(all)
-					}
-				})
-			})
-		}
-		before, start := s.cpu(), time.Now()
-		if err := fill(l.ctx, s.kafka, down, records, devices, 100); err != nil {
-			return result{}, err
-		}
-		select {
-		case <-all:
-		case err := <-errs:
-			return result{}, fmt.Errorf("after %d of %d messages: %w\n%s", got.Load(), records*copies, err, s.Tail(4000))
-		case <-time.After(2 * time.Minute):
-			return result{}, fmt.Errorf("only %d of %d messages came in two minutes\n%s", got.Load(), records*copies, s.Tail(4000))
-		}
-		return result{messages: records * copies, elapsed: time.Since(start), cpu: s.cpu() - before}, nil
-	}
-}
-
-// receive acknowledges what comes, all that one read brings in one write, and tells how many came.
-func (d *device) receive(came func(n int)) error {
-	var acks []byte
-	for {
-		if err := d.fill(); err != nil {
-			return err
-		}
-		acks = acks[:0]
-		n := 0
-		for {
-			r, size, _, err := packet.Cut(d.in, 0)
-			if err != nil {
-				return err
-			}
-			if size == 0 {
-				break
-			}
-			d.in = d.in[size:]
-			var p packet.Publish
-			if err := p.Decode(packet.V311, r); err != nil {
-				return err
-			}
-			acks = (&packet.Ack{Type: packet.PUBACK, PacketID: p.PacketID}).Append(acks, packet.V311)
-			n++
-		}
-		if _, err := d.conn.Write(acks); err != nil {
-			return err
-		}
-		came(n)
-	}
+	defer s.close()
+	r, _, err := s.take(flood, l.length)
+	return r, err
 }
 
 const idleConfig = `
@@ -240,7 +172,7 @@ func idle(n int, secure bool) func(*lab) (result, error) {
 		if err != nil {
 			return result{}, err
 		}
-		defer s.Kill()
+		defer s.close()
 		before := s.settledMemory()
 		devices := make([]*device, n)
 		defer func() {
@@ -280,7 +212,7 @@ func connectionRate(secure bool) func(*lab) (result, error) {
 		if err != nil {
 			return result{}, err
 		}
-		defer s.Kill()
+		defer s.close()
 		var n atomic.Int64
 		var wg sync.WaitGroup
 		errs := make([]error, 16)
@@ -319,6 +251,9 @@ func (l *lab) bridge(config string) (s *server, up, down string, err error) {
 		}
 	}
 	s, err = l.linkspan(strings.NewReplacer("$UP", up, "$DOWN", down).Replace(config))
+	if err == nil && l.broker != nil && config != onApacheDefault {
+		s.after = func() { deleteTopics(l.ctx, s.kafka, up, down) }
+	}
 	return s, up, down, err
 }
 

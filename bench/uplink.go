@@ -15,20 +15,22 @@ import (
 // A load is what devices publish, QoS 1, each to a topic of its own.
 type load struct {
 	devices int
-	window  int // messages in flight per device
-	payload int // bytes, at least 8: each carries the time of its sending
-	rate    int // messages a second from all devices; 0: as fast as acks come
-	length  time.Duration
+	window  int           // messages in flight per device
+	rate    int           // messages a second from all devices; 0: as fast as acks come
+	length  time.Duration // after the warm-up
 }
 
 // published is what became of a load.
 type published struct {
-	acked   int
+	all     int // acked
+	acked   int // of those, since the warm-up
+	began   time.Time
 	elapsed time.Duration
-	acks    latencies // from PUBLISH to PUBACK
+	acks    latencies // from PUBLISH to PUBACK, of what was sent since the warm-up
 }
 
-// publish connects the devices, calls began, and publishes for the length of the load and until all is acked.
+// publish connects the devices and publishes for the warm-up, calls began, and publishes for the length of the load and until all
+// is acked.
 func (l load) publish(addr string, began func()) (published, error) {
 	publishers := make([]*publisher, l.devices)
 	for i := range publishers {
@@ -39,11 +41,18 @@ func (l load) publish(addr string, began func()) (published, error) {
 		defer d.close()
 		publishers[i] = newPublisher(d, i, l)
 	}
-	began()
 	start := time.Now()
 	var stop atomic.Bool
-	timer := time.AfterFunc(l.length, func() { stop.Store(true) })
-	defer timer.Stop()
+	var r published
+	warmed := time.AfterFunc(warmUp, func() {
+		began()
+		for _, p := range publishers {
+			r.acked -= int(p.seen.Load())
+		}
+		r.began = time.Now()
+		time.AfterFunc(l.length, func() { stop.Store(true) })
+	})
+	defer warmed.Stop()
 
 	errs := make([]error, l.devices)
 	var wg sync.WaitGroup
@@ -60,15 +69,19 @@ func (l load) publish(addr string, began func()) (published, error) {
 		errs = append(errs, l.pace(publishers, start, &stop))
 	}
 	wg.Wait()
-	r := published{elapsed: time.Since(start)}
+	if err := errors.Join(errs...); err != nil {
+		return published{}, err
+	}
+	r.elapsed = time.Since(r.began)
 	if l.rate > 0 {
 		r.elapsed = l.length // not what the last acks took
 	}
 	for _, p := range publishers {
-		r.acked += p.acked
-		r.acks = append(r.acks, p.latencies...)
+		r.all += p.acked
+		r.acks = append(r.acks, p.samples.since(r.began)...)
 	}
-	return r, errors.Join(errs...)
+	r.acked += r.all
+	return r, nil
 }
 
 // A publisher is a device with its messages laid out in a ring of one per packet identifier.
@@ -79,13 +92,14 @@ type publisher struct {
 	window     int
 	sent       atomic.Int64
 	acked      int
-	latencies  latencies
+	seen       atomic.Int64 // acked, for others to read
+	samples    samples
 	cond       *sync.Cond // paced: acks make room
 	inFlight   int
 }
 
 func newPublisher(d *device, i int, l load) *publisher {
-	one, id, body := publication(fmt.Sprintf("bench/%d", i), max(l.payload, 8))
+	one, id, body := publication(fmt.Sprintf("bench/%d", i))
 	p := &publisher{device: d, size: len(one), body: body, window: l.window, cond: sync.NewCond(new(sync.Mutex))}
 	for n := range l.window {
 		binary.BigEndian.PutUint16(one[id:], uint16(n+1))
@@ -134,6 +148,7 @@ func (p *publisher) takeAcks() error {
 	if err := p.fill(); err != nil {
 		return err
 	}
+	defer func() { p.seen.Store(int64(p.acked)) }()
 	now := time.Now()
 	for {
 		r, n, _, err := packet.Cut(p.in, 0)
@@ -152,7 +167,7 @@ func (p *publisher) takeAcks() error {
 			return fmt.Errorf("PUBACK %d out of order, want %d", slot+1, want+1)
 		}
 		if p.acked%8 == 0 { // a sample is enough, and costs less
-			p.latencies = append(p.latencies, now.Sub(stamped(p.ring[slot*p.size+p.body:])))
+			p.samples.add(p.ring[slot*p.size+p.body:], now)
 		}
 		p.acked++
 	}

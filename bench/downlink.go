@@ -1,0 +1,197 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkspan/linkspan/mqtt/packet"
+)
+
+// subscribers are devices that take what comes and acknowledge it.
+type subscribers struct {
+	*server
+	devices []*device
+	done    sync.WaitGroup
+	failed  chan error // the first
+
+	want atomic.Int64 // copies, of which got have come
+	got  atomic.Int64
+	some chan struct{} // has a token when they have, and perhaps at other times
+}
+
+// subscribe connects n devices. Each subscribes to a topic of its own, or, if copies are wanted, to those of all.
+func (s *server) subscribe(n int, copies bool) (*subscribers, error) {
+	g := &subscribers{server: s, failed: make(chan error, 1), some: make(chan struct{}, 1)}
+	for i := range n {
+		d, err := connect(s.mqtt, fmt.Sprintf("bench-%d", i), nil)
+		if err == nil {
+			g.devices = append(g.devices, d)
+			filter := fmt.Sprintf("down/%d", i)
+			if copies {
+				filter = "down/#"
+			}
+			err = d.subscribe(filter)
+		}
+		if err != nil {
+			g.close()
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+// receive has the devices take what comes. With each, they keep a sample of every message.
+func (g *subscribers) receive(each bool) {
+	for _, d := range g.devices {
+		g.done.Go(func() {
+			err := d.receive(each, func(n int) {
+				if g.got.Add(int64(n)) < g.want.Load() {
+					return
+				}
+				select {
+				case g.some <- struct{}{}:
+				default:
+				}
+			})
+			select {
+			case g.failed <- err:
+			default:
+			}
+		})
+	}
+}
+
+// expect waits until n copies have come since the start.
+func (g *subscribers) expect(n int) error {
+	g.want.Store(int64(n))
+	late := time.After(2 * time.Minute)
+	for g.got.Load() < int64(n) {
+		select {
+		case <-g.some:
+		case err := <-g.failed:
+			return fmt.Errorf("after %d of %d messages: %w\n%s", g.got.Load(), n, err, g.Tail(4000))
+		case <-late:
+			return fmt.Errorf("only %d of %d messages came in two minutes\n%s", g.got.Load(), n, g.Tail(4000))
+		}
+	}
+	return nil
+}
+
+// close ends the devices, and not the server.
+func (g *subscribers) close() {
+	for _, d := range g.devices {
+		d.close()
+	}
+	g.done.Wait()
+}
+
+// downlink measures records that reach devices as fast as they can: copies is how many devices get each.
+func downlink(config string, devices, copies int) func(*lab) (result, error) {
+	return func(l *lab) (result, error) {
+		s, _, down, err := l.bridge(config)
+		if err != nil {
+			return result{}, err
+		}
+		defer s.close()
+		g, err := s.subscribe(devices, copies > 1)
+		if err != nil {
+			return result{}, err
+		}
+		defer g.close()
+		g.receive(false)
+		f, err := newFiller(s.kafka, down, devices)
+		if err != nil {
+			return result{}, err
+		}
+		records := 400_000 / copies
+		f.add(l.ctx, records/10) // the warm-up
+		if err := g.expect(records / 10 * copies); err != nil {
+			return result{}, err
+		}
+		before, start := s.cpu(), time.Now()
+		f.add(l.ctx, records)
+		if err := f.close(l.ctx); err != nil {
+			return result{}, err
+		}
+		if err := g.expect(f.n * copies); err != nil {
+			return result{}, err
+		}
+		return result{messages: records * copies, elapsed: time.Since(start), cpu: s.cpu() - before}, nil
+	}
+}
+
+// downlinkPaced measures how long records are under way to devices, when rate of them come a second.
+func downlinkPaced(config string, devices, rate int) func(*lab) (result, error) {
+	return func(l *lab) (result, error) {
+		s, _, down, err := l.bridge(config)
+		if err != nil {
+			return result{}, err
+		}
+		defer s.close()
+		g, err := s.subscribe(devices, false)
+		if err != nil {
+			return result{}, err
+		}
+		defer g.close()
+		g.receive(true)
+		f, err := newFiller(s.kafka, down, devices)
+		if err != nil {
+			return result{}, err
+		}
+		f.pace(l.ctx, rate, warmUp)
+		before, start, first := s.cpu(), time.Now(), f.n
+		f.pace(l.ctx, rate, l.length)
+		used := s.cpu() - before
+		if err := f.close(l.ctx); err != nil {
+			return result{}, err
+		}
+		if err := g.expect(f.n); err != nil {
+			return result{}, err
+		}
+		g.close()
+		var under latencies
+		for _, d := range g.devices {
+			under = append(under, d.came.since(start)...)
+		}
+		return result{messages: f.n - first, elapsed: l.length, cpu: used,
+			endP50: under.quantile(0.5), endP99: under.quantile(0.99)}, nil
+	}
+}
+
+// receive acknowledges what comes, all that one read brings in one write, and tells how many came. With each it keeps a sample of
+// every message.
+func (d *device) receive(each bool, came func(n int)) error {
+	var acks []byte
+	for {
+		if err := d.fill(); err != nil {
+			return err
+		}
+		acks = acks[:0]
+		n, now := 0, time.Now()
+		for {
+			r, size, _, err := packet.Cut(d.in, 0)
+			if err != nil {
+				return err
+			}
+			if size == 0 {
+				break
+			}
+			d.in = d.in[size:]
+			var p packet.Publish
+			if err := p.Decode(packet.V311, r); err != nil {
+				return err
+			}
+			if each {
+				d.came.add(p.Payload, now)
+			}
+			acks = (&packet.Ack{Type: packet.PUBACK, PacketID: p.PacketID}).Append(acks, packet.V311)
+			n++
+		}
+		if _, err := d.conn.Write(acks); err != nil {
+			return err
+		}
+		came(n)
+	}
+}
