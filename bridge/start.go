@@ -167,6 +167,8 @@ func (b *bridge) listen(parts *parts, status *Status) error {
 		runs = append(runs, func(ctx context.Context) error { return l.Run(ctx, &b.uplink) })
 		b.log.Info("listening", "endpoint", name, "url", u.String())
 	}
-	parts.run(func(ctx context.Context) error { return together(ctx, runs) })
+	if len(runs) > 0 {
+		parts.run(func(ctx context.Context) error { return together(ctx, runs) })
+	}
 	return nil
 }
