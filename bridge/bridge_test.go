@@ -15,10 +15,7 @@ import (
 	"github.com/linkspan/linkspan/kafka"
 	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // An instance is a bridge that a test has started.
 type instance struct {

@@ -23,6 +23,7 @@ type site struct {
 	mu       sync.Mutex
 	sessions map[string]*siteSession
 	heard    []heard // what clients have published, in order
+	thrown   int     // connections ended since the same client connected again
 	refuse   string  // topic that nobody may publish to; "": none
 }
 
@@ -34,7 +35,7 @@ type siteSession struct {
 	id       string
 	conn     net.Conn // nil: away
 	version  packet.Version
-	connects int
+	username string
 	subs     []packet.Subscription
 	queue    []*packet.Publish // not acknowledged, in order
 	sent     int               // of these, on this connection
@@ -180,19 +181,17 @@ func (s *site) connect(conn net.Conn, r packet.Raw) *siteSession {
 	}
 	id := strings.Clone(p.ClientID)
 	me := s.sessions[id]
+	if me != nil && me.conn != nil {
+		me.conn.Close() // takeover
+		me.conn = nil
+		s.thrown++
+	}
 	present := me != nil && !p.CleanStart
 	if !present {
-		if me != nil && me.conn != nil {
-			me.conn.Close()
-		}
 		me = &siteSession{id: id}
 		s.sessions[id] = me
 	}
-	if me.conn != nil {
-		me.conn.Close() // takeover
-	}
-	me.conn, me.version, me.sent = conn, p.Version, 0
-	me.connects++
+	me.conn, me.version, me.username, me.sent = conn, p.Version, strings.Clone(p.Username), 0
 	me.write(&packet.Connack{SessionPresent: present})
 	me.pump()
 	return me
@@ -291,6 +290,20 @@ func (s *site) waiting(id string) (n int, connected bool) {
 		return -1, false
 	}
 	return len(c.queue), c.conn != nil
+}
+
+// owner waits until a session is connected, and returns the user name that it is connected with.
+func (s *site) owner(id string) string {
+	s.connected(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sessions[id].username
+}
+
+func (s *site) takeovers() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.thrown
 }
 
 // matches reports whether a filter matches a topic.
