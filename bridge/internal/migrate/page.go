@@ -1,11 +1,11 @@
 package migrate
 
 import (
-	"bytes"
-	"encoding/json"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // A page is a configuration as it is written: YAML with comments.
@@ -23,6 +23,12 @@ const pageWidth = 110
 func (p *page) comment(text string) {
 	indent := strings.Repeat("  ", p.depth)
 	line := indent + "#"
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) && !unicode.IsSpace(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 	for word := range strings.FieldsSeq(text) {
 		if len(line)+1+len(word) > pageWidth && line != indent+"#" {
 			p.b.WriteString(line + "\n")
@@ -126,9 +132,5 @@ func quote(s string) string {
 	if needsNoQuotes.MatchString(s) && !meansNothing.MatchString(s) {
 		return s
 	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b) // a JSON string is one of YAML's
-	e.SetEscapeHTML(false)
-	_ = e.Encode(s) // a string never fails
-	return strings.TrimSuffix(b.String(), "\n")
+	return strconv.Quote(s) // Go's escapes are among YAML's
 }
