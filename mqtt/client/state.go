@@ -30,6 +30,8 @@ type Subscription struct {
 	QoS    linkspan.QoS `json:"qos"`
 	// ID is the Subscription Identifier [MQTT 3.8.2.1.2], 0 for none.
 	ID uint32 `json:"id,omitempty"`
+	// NoLocal says that the broker does not send us what we publish ourselves [MQTT-3.8.3-3].
+	NoLocal bool `json:"no_local,omitempty"`
 	// Unsure says that the broker has been asked to subscribe or unsubscribe, and perhaps did.
 	Unsure bool `json:"unsure,omitempty"`
 }

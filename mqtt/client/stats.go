@@ -68,6 +68,7 @@ type Stats struct {
 	Delivered  [3]atomic.Uint64 // messages that the broker has acknowledged; of QoS 0, that were written
 	Redone     atomic.Uint64    // messages written once more after a connection was lost
 	Refused    atomic.Uint64    // messages that the broker, or a limit that it set, refuses for good
+	Expired    atomic.Uint64    // messages that were of no more use before they could be sent
 	Queued     atomic.Int64     // messages accepted and not done
 	Downgraded atomic.Uint64    // messages sent with a lower QoS or without retain, as the broker has no more to offer
 

@@ -1,0 +1,92 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/linkspan/linkspan/mqtt/packet"
+)
+
+// quiet is how long nothing may come before a session that gets nothing new is taken to be empty.
+const quiet = 2 * time.Second
+
+// dissolve ends the session of a worker that is one too many, without loss: nothing new gets into it, what it holds is received
+// and acknowledged after custody, and when nothing more comes it is ended. It returns nil when that is done, or ctx has ended.
+// A session that is new with this connection holds nothing; whatever the version, it is left as empty as it came.
+func (w *worker) dissolve(ctx context.Context, c *conn) error {
+	if !c.resumed() {
+		c.hangUp()
+		w.c.save(w.id, nil, false)
+		return nil
+	}
+	c.table.Store(&subscriptions{loose: true})
+	c.start()
+	defer c.finish()
+	w.log.Info("emptying the session of a worker that is not needed any more")
+	err := w.unsubscribe(ctx, c, w.known)
+	if err == nil {
+		err = w.untilQuiet(ctx, c)
+	}
+	if ctx.Err() != nil {
+		w.drain(c)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d := packet.Disconnect{}
+	d.Properties.Set(packet.SessionExpiry) // 0: it ends now [MQTT 3.14.2.2.2]
+	c.leave(d)
+	if c.version < packet.V5 {
+		w.clean = true // the next connection ends the session; MQTT 3 has no other way
+		return errAgain
+	}
+	w.c.save(w.id, nil, false)
+	return nil
+}
+
+// errAgain asks for another connection at once.
+var errAgain = errors.New("connect again")
+
+// hangUp ends a connection that was made for its CONNECT alone.
+func (c *conn) hangUp() {
+	d := packet.Disconnect{}
+	_ = c.nc.SetWriteDeadline(time.Now().Add(farewell))
+	_, _ = c.nc.Write(d.Append(nil, c.version))
+	_ = c.nc.Close()
+}
+
+// untilQuiet waits until nothing comes any more, and all that has come is settled and acknowledged. The broker has read our
+// acknowledgements when it answers the PINGREQ behind them.
+func (w *worker) untilQuiet(ctx context.Context, c *conn) error {
+	for {
+		w.mu.Lock()
+		before := w.in.opened
+		w.mu.Unlock()
+		if !sleep(ctx, w.c.quiet) {
+			return ctx.Err()
+		}
+		if err := w.window.WaitEmpty(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-c.pong: // of an earlier one
+		default:
+		}
+		c.pingNow(time.Now())
+		select {
+		case <-c.pong:
+		case <-c.ended:
+			return c.failure
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		w.mu.Lock()
+		after := w.in.opened
+		w.mu.Unlock()
+		if before == after && !c.stalled.Load() {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,253 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/packet"
+)
+
+// A worker has one session at the broker, and one connection at a time. The first one leads: it finds out whether subscriptions can
+// be shared, and is the way down.
+type worker struct {
+	c   *Client
+	n   int    // 0: the leader
+	id  string // client identifier
+	log *slog.Logger
+
+	// Of the goroutine that runs the worker.
+
+	version packet.Version // that the broker takes; 0: not found yet
+	hungUp  int            // times in a row that the broker hung up on it
+	at      int            // address to try
+	clean   bool           // the session is to be dropped
+	known   []Subscription // of the session
+	sure    bool           // it has no others
+	loose   bool           // it had others, of which messages may still come
+	pause   time.Duration  // before the last attempt
+	said    string         // the problem that was logged last
+
+	size   uint64                   // of the window
+	window *linkspan.Window[uint64] // of message numbers
+
+	mu        sync.Mutex
+	conn      *conn // nil: none
+	in        inbox
+	out       outbox
+	elsewhere *target // where the broker sent us; nil: nowhere
+	moved     bool    // for good
+}
+
+func newWorker(c *Client, n int, id string) *worker {
+	size := int(c.cfg.ReceiveMaximum)
+	w := &worker{c: c, n: n, id: id, log: c.log.With("client_id", id), size: uint64(size),
+		clean: c.cfg.CleanStart, in: newInbox(size), out: newOutbox(c.cfg.MaxInFlight)}
+	w.window = linkspan.NewWindow(size, &c.slots, w.settled)
+	return w
+}
+
+// run keeps the worker connected until ctx ends. serve has a connection; it returns nil when its work is done.
+func (w *worker) run(ctx context.Context, serve func(ctx context.Context, c *conn) error) {
+	for w.c.pace(ctx) {
+		c, err := w.connect(ctx)
+		if err == nil {
+			w.clean = false // from now on
+			w.connected(c)
+			switch err = serve(ctx, c); err {
+			case nil:
+				return
+			case errAgain:
+				continue
+			}
+			w.lost(err)
+		} else if ctx.Err() == nil {
+			w.c.stats.Failures[causeOf(err)].Add(1)
+			w.problem("cannot connect to the broker", err)
+		}
+		if !w.backOff(ctx, c) {
+			return
+		}
+	}
+}
+
+// steady is how long a connection lasts that lets the next pause begin with the shortest again.
+const steady = 5 * time.Second
+
+// backOff waits before the next attempt, longer each time.
+func (w *worker) backOff(ctx context.Context, c *conn) bool {
+	r := w.c.cfg.Reconnect
+	if c != nil && time.Since(c.since) > steady {
+		w.pause = 0
+	}
+	w.pause = min(max(2*w.pause, r.Min), r.Max)
+	return sleep(ctx, w.pause/2+rand.N(w.pause/2+1))
+}
+
+// sleep waits, and reports whether ctx is still going on.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func causeOf(err error) Cause {
+	var f *failure
+	if errors.As(err, &f) {
+		return f.cause
+	}
+	return CauseNetwork
+}
+
+// problem logs what is wrong: once as a warning for as long as it is the same.
+func (w *worker) problem(what string, err error) {
+	w.c.note(w, func(s *Status) { s.LastError, s.LastErrorAt = what+": "+err.Error(), time.Now() })
+	text := causeOf(err).String() + err.Error()
+	var op *net.OpError
+	if errors.As(err, &op) { // its text has a port that differs each time
+		text = what + op.Op + op.Err.Error()
+	}
+	level := slog.LevelWarn
+	if text == w.said {
+		level = slog.LevelDebug
+	}
+	w.said = text
+	w.log.Log(context.Background(), level, what, "err", err, "retry_within", w.c.cfg.Reconnect.Max)
+}
+
+// connected notes a new connection.
+func (w *worker) connected(c *conn) {
+	s := &w.c.stats
+	s.Connects.Add(1)
+	if c.present {
+		s.Resumed.Add(1)
+	}
+	w.said = ""
+	w.log.Info("connected", "url", c.target.text, "version", c.version.String(), "session_present", c.present)
+	w.c.note(w, func(s *Status) {
+		s.Connected, s.Since, s.URL, s.Version = true, c.since, c.target.text, c.version.String()
+		s.SessionPresent, s.Limits = c.present, c.limits
+	})
+}
+
+// lost notes the end of a connection.
+func (w *worker) lost(err error) {
+	cause := causeOf(err)
+	w.c.stats.Losses[cause].Add(1)
+	w.problem("connection lost", err)
+	if cause == CauseTaken {
+		w.log.Error("another client uses our client identifier: another Linkspan outside of this fleet, or a process that has taken "+
+			"this endpoint over; if both go on, give one of them another client_id", "client_id", w.id)
+	}
+}
+
+// resumed reports whether the broker goes on with our session. MQTT 3.1 does not say; there it does if it can.
+func (c *conn) resumed() bool {
+	return c.present || c.version == packet.V31 && !c.clean
+}
+
+// attach makes c the worker's connection, and gives it what waits.
+func (w *worker) attach(c *conn) {
+	w.c.stats.Connected.Add(1)
+	w.mu.Lock()
+	w.conn = c
+	w.in.begin(c.resumed())
+	w.out.begin(c.resumed())
+	over := w.pump()
+	w.mu.Unlock()
+	w.c.finish(over)
+}
+
+// detach ends that.
+func (w *worker) detach(c *conn) {
+	w.c.stats.Connected.Add(-1)
+	w.c.note(w, func(s *Status) { s.Connected, s.Since = false, time.Now() })
+	w.mu.Lock()
+	w.conn = nil
+	guilty := w.out.blame(c)
+	w.mu.Unlock()
+	if guilty != nil {
+		w.log.Warn("a message is refused: the broker closes the connection whenever it is published", "times", deadly)
+		w.c.finishOne(guilty, errPoison)
+	}
+}
+
+// serve runs a connection: it subscribes, and waits for the end. It returns nil when ctx has ended and all is settled.
+func (w *worker) serve(ctx context.Context, c *conn) error {
+	if c.clean && c.version < packet.V5 && w.c.cfg.SessionExpiry > 0 { // a clean session of MQTT 3 would end with the connection
+		c.hangUp()
+		return errAgain
+	}
+	c.start()
+	defer c.finish()
+	if err := w.subscribeAll(ctx, c); err != nil && ctx.Err() == nil {
+		c.fail(err)
+	}
+	select {
+	case <-c.ended:
+		if ctx.Err() == nil {
+			return c.failure
+		}
+	case <-ctx.Done():
+	}
+	w.drain(c)
+	return nil
+}
+
+// drain ends a connection in good order (P8): nothing new is handed to the sink or the broker; what is in flight is waited for; the
+// session stays.
+func (w *worker) drain(c *conn) {
+	c.draining.Store(true)
+	c.awakeReader()
+	w.mu.Lock()
+	over := w.out.close()
+	empty := w.out.empty
+	w.mu.Unlock()
+	w.c.finish(over)
+	timeout, cancel := context.WithTimeout(context.Background(), w.c.cfg.DrainTimeout)
+	defer cancel()
+	if err := w.window.WaitEmpty(timeout); err != nil {
+		w.log.Warn("stopping although messages from the broker are not settled; it sends them again", "in_flight", w.window.Len())
+	}
+	select {
+	case <-empty:
+	case <-c.ended:
+	case <-timeout.Done():
+		w.log.Warn("stopping although the broker has not acknowledged all messages")
+	}
+	c.leave(packet.Disconnect{})
+}
+
+// leave says goodbye, and waits a moment for the broker to close: what it has not read yet would be lost if we did.
+func (c *conn) leave(d packet.Disconnect) {
+	c.w.mu.Lock()
+	if !c.shut {
+		c.out = d.Append(c.out, c.version)
+	}
+	c.shut, c.closing, c.said = true, true, true
+	c.room.Broadcast()
+	c.w.mu.Unlock()
+	select {
+	case <-c.ended:
+	case <-time.After(farewell):
+	}
+}
+
+// surrender ends the way down: nobody will send what is left.
+func (w *worker) surrender() {
+	w.mu.Lock()
+	over := w.out.close()
+	over = append(over, w.out.abandon()...)
+	w.mu.Unlock()
+	w.c.finish(over)
+}
