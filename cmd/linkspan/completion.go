@@ -61,6 +61,11 @@ func words(n *kong.Node) (out []string) {
 	return out
 }
 
+// takesFile reports whether a command has an argument that names a file.
+func takesFile(n *kong.Node) bool {
+	return slices.ContainsFunc(n.Positional, func(p *kong.Positional) bool { return p.Name == "file" })
+}
+
 // isFile reports whether a flag takes the name of a file.
 func isFile(f *kong.Flag) bool { return f.PlaceHolder == "FILE" }
 
@@ -102,6 +107,9 @@ _%[1]s() {
 			}
 			fmt.Fprint(w, "\t\tesac\n")
 		}
+		if takesFile(c) {
+			fmt.Fprint(w, "\t\tcompopt -o default 2>/dev/null\n")
+		}
 		fmt.Fprintf(w, "\t\tcandidates='%s' ;;\n", strings.Join(candidates, " "))
 	}
 	fmt.Fprintf(w, `	esac
@@ -134,6 +142,9 @@ func zsh(w io.Writer, app *kong.Application) {
 		if v := words(c); v != nil {
 			fmt.Fprintf(w, " \\\n\t\t%s", quoted("2:value:("+strings.Join(v, " ")+")"))
 		}
+		if takesFile(c) {
+			fmt.Fprintf(w, " \\\n\t\t%s", quoted("3:file:_files"))
+		}
 		fmt.Fprint(w, " ;;\n")
 	}
 	fmt.Fprintf(w, "\tesac\n}\nif [[ ${funcstack[1]} == _%[1]s ]]; then\n\t_%[1]s \"$@\"\nelse\n\tcompdef _%[1]s %[1]s\nfi\n", app.Name)
@@ -158,6 +169,9 @@ func fish(w io.Writer, app *kong.Application) {
 		}
 		if v := words(c); v != nil {
 			fmt.Fprintf(w, "complete -c %s -n '__fish_seen_subcommand_from %s' -a %s\n", app.Name, c.Name, quoted(strings.Join(v, " ")))
+		}
+		if takesFile(c) {
+			fmt.Fprintf(w, "complete -c %s -n '__fish_seen_subcommand_from %s' -F\n", app.Name, c.Name)
 		}
 	}
 }
