@@ -130,7 +130,10 @@ func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
 		<-ctx.Done()
 		return nil
 	}
-	if c.kgo, err = kgo.NewClient(append(c.c.common[:len(c.c.common):len(c.c.common)], c.options(ctx, to)...)...); err != nil {
+	life, halt := context.WithCancel(context.WithoutCancel(ctx))
+	defer halt()
+	opts := append(c.options(ctx, to), kgo.WithContext(life))
+	if c.kgo, err = kgo.NewClient(append(c.c.common[:len(c.c.common):len(c.c.common)], opts...)...); err != nil {
 		return fmt.Errorf("kafka: consumer: %w", err)
 	}
 	var helpers sync.WaitGroup
@@ -149,6 +152,12 @@ func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.settings.DrainTimeout)
 	defer cancel()
 	c.release(last, c.takeAll(), true)
+	if c.member() {
+		if err := leave(c.kgo, c.c.cfg.RequestTimeout); err != nil {
+			c.c.log.Warn("kafka group was not left; others wait for the session to end", "group", c.cfg.Group, "err", err)
+		}
+	}
+	halt()
 	c.kgo.CloseAllowingRebalance()
 	return nil
 }

@@ -24,8 +24,8 @@ type ShardsConfig struct {
 	// SessionTimeout is how long a member may be silent before its lanes go to others, and how long it keeps them itself.
 	// Default 6s, which is the least that most clusters allow (group.min.session.timeout.ms). Kafka: session.timeout.ms.
 	SessionTimeout time.Duration
-	// RebalanceTimeout is how long a member may take to hand over lanes; half of it is for what runs on them to end.
-	// Default: that of [ConsumerSettings]. Kafka: max.poll.interval.ms.
+	// RebalanceTimeout is how long a member may take to hand over lanes; half of it is for what runs on them to end. While they
+	// wait for that, others get no new lanes. Default 20s. Kafka: max.poll.interval.ms.
 	RebalanceTimeout time.Duration
 }
 
@@ -72,8 +72,11 @@ type shard struct {
 	ended chan struct{}
 }
 
-// shardsSessionTimeout is the default of [ShardsConfig].SessionTimeout.
-const shardsSessionTimeout = 6 * time.Second
+// The defaults of [ShardsConfig].
+const (
+	shardsSessionTimeout   = 6 * time.Second
+	shardsRebalanceTimeout = 20 * time.Second
+)
 
 // NewShards returns a membership that begins when it is run, once.
 func (c *Client) NewShards(cfg ShardsConfig) *Shards {
@@ -81,7 +84,7 @@ func (c *Client) NewShards(cfg ShardsConfig) *Shards {
 		cfg.SessionTimeout = shardsSessionTimeout
 	}
 	if cfg.RebalanceTimeout == 0 {
-		cfg.RebalanceTimeout = c.cfg.Consumer.RebalanceTimeout
+		cfg.RebalanceTimeout = shardsRebalanceTimeout
 	}
 	return &Shards{
 		c: c, cfg: cfg, hurry: make(chan struct{}, 1), ready: make(chan struct{}), shards: map[int32]*shard{}, last: map[int32]*shard{},
@@ -116,7 +119,9 @@ func (s *Shards) Run(ctx context.Context, own func(ctx context.Context, lane int
 	if s.began.Swap(true) {
 		return errors.New("kafka: a membership runs once")
 	}
-	if s.kgo, err = kgo.NewClient(append(s.c.common[:len(s.c.common):len(s.c.common)], s.options(ctx)...)...); err != nil {
+	life, halt := context.WithCancel(context.WithoutCancel(ctx))
+	defer halt()
+	if s.kgo, err = kgo.NewClient(append(s.c.common[:len(s.c.common):len(s.c.common)], s.options(ctx, life)...)...); err != nil {
 		return fmt.Errorf("kafka: group %s: %w", s.cfg.Group, err)
 	}
 	s.kgo.PauseFetchTopics(s.cfg.Topic) // there is nothing to fetch
@@ -127,28 +132,33 @@ func (s *Shards) Run(ctx context.Context, own func(ctx context.Context, lane int
 	s.lease = l
 	s.mu.Unlock()
 
-	beating, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
 	var helpers sync.WaitGroup
-	helpers.Go(func() { s.beat(beating) })
-	helpers.Go(func() { s.poll(beating) })
+	helpers.Go(func() { s.beat(life) })
+	helpers.Go(func() { s.poll(life) })
 	<-ctx.Done()
 	s.wait() // our heartbeats go on: nobody else gets the lanes meanwhile
-	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.SessionTimeout)
-	defer cancel()
-	if err := s.kgo.LeaveGroupContext(leave); err != nil {
+	if err := leave(s.kgo, s.cfg.SessionTimeout); err != nil {
 		s.c.log.Warn("kafka group was not left; others wait for the session to end", "group", s.cfg.Group, "err", err)
 	}
-	s.wait() // for what was given to us at the last moment, and runs nothing
-	stopBeating()
-	helpers.Wait()
+	halt()
 	s.kgo.Close()
+	helpers.Wait()
+	s.wait() // for what was given to us at the last moment, and runs nothing
 	return nil
 }
 
-func (s *Shards) options(ctx context.Context) []kgo.Opt {
+// leave leaves the client's group. A rebalance that waits for others, and brokers that do not answer, hold it up.
+func leave(cl *kgo.Client, most time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	return cl.LeaveGroupContext(ctx)
+}
+
+// options are those of a client that is a member while life is there, and takes lanes while ctx is.
+func (s *Shards) options(ctx, life context.Context) []kgo.Opt {
 	third := max(s.cfg.SessionTimeout/3, 100*time.Millisecond)
 	return []kgo.Opt{
-		kgo.ConsumerGroup(s.cfg.Group), kgo.ConsumeTopics(s.cfg.Topic), kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.WithContext(life), kgo.ConsumerGroup(s.cfg.Group), kgo.ConsumeTopics(s.cfg.Topic), kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.SessionTimeout(s.cfg.SessionTimeout), kgo.HeartbeatInterval(s.interval()), kgo.RebalanceTimeout(s.cfg.RebalanceTimeout),
 		// A connection that is dead without saying so must not cost the lease.
 		kgo.RequestTimeoutOverhead(third), kgo.DialTimeout(third),
