@@ -43,19 +43,21 @@ func schedule(t *rapid.T, kills bool) {
 func (w *world) step(kills bool) {
 	p := pickOf(w, w.processes, "process")
 	n := 1 + w.pick(4, "n")
-	switch w.pick(16, "step") {
+	step := w.pick(16, "step")
+	trace("step %d %p n=%d", step, p, n)
+	switch step {
 	case 0, 1, 2:
-		device := pickOf(w, someDevice, "device")
-		topic := pickOf(w, []string{"park", "park", "park", "flood", "refuse"}, "topic")
+		device := pickOf(w, w.devices, "device")
+		topic := pickOf(w, w.topics, "topic")
 		for range n {
 			w.produce(topic, device)
 		}
 	case 3:
-		p.places.Learn(w.t.Context(), pickOf(w, someDevice, "device"), pickOf(w, brokers, "endpoint"), time.Now())
+		p.places.Learn(w.t.Context(), pickOf(w, w.devices, "device"), pickOf(w, w.brokers, "endpoint"), time.Now())
 	case 4:
-		p.places.Leave(w.t.Context(), pickOf(w, someDevice, "device"), pickOf(w, brokers, "endpoint"), time.Now())
+		p.places.Leave(w.t.Context(), pickOf(w, w.devices, "device"), pickOf(w, w.brokers, "endpoint"), time.Now())
 	case 5, 6, 7:
-		key := pickOf(w, sourceKeys, "source")
+		key := pickOf(w, w.sources, "source")
 		f := w.feeds[key]
 		if f == nil {
 			w.assign(p, key)
@@ -71,8 +73,8 @@ func (w *world) step(kills bool) {
 			f.commit()
 		}
 	case 8, 9:
-		if len(p.order) > 0 {
-			p.land(pickOf(w, p.order, "queue"), n)
+		if queues := p.known(); len(queues) > 0 {
+			p.land(pickOf(w, queues, "queue"), n)
 		}
 	case 10, 11:
 		p.ack(n)
@@ -96,7 +98,7 @@ func (w *world) rebalance(p *process) {
 		w.own(p, lane)
 		return
 	}
-	key := pickOf(w, sourceKeys, "source")
+	key := pickOf(w, w.sources, "source")
 	if f := w.feeds[key]; f != nil {
 		w.revoke(f)
 	}
@@ -106,6 +108,7 @@ func (w *world) rebalance(p *process) {
 // trouble is what processes do not hear of, or do not survive.
 func (w *world) trouble(p *process, kills bool) {
 	kind := w.pick(7, "trouble")
+	trace("trouble %d", kind)
 	if kind == 0 {
 		time.Sleep(time.Duration(1+w.pick(30, "seconds")) * time.Second)
 		return
@@ -123,7 +126,7 @@ func (w *world) trouble(p *process, kills bool) {
 			w.start()
 		}
 	case 3: // another gets a source
-		key := pickOf(w, sourceKeys, "source")
+		key := pickOf(w, w.sources, "source")
 		if f := w.feeds[key]; f != nil && f.p != p {
 			w.rough = true
 			w.zombies = append(w.zombies, f)
@@ -138,20 +141,21 @@ func (w *world) trouble(p *process, kills bool) {
 		}
 	case 5:
 		if len(w.ghosts) > 0 {
-			if g := pickOf(w, w.ghosts, "ghost"); len(g.order) > 0 {
-				g.land(pickOf(w, g.order, "queue"), 1)
+			if g := pickOf(w, w.ghosts, "ghost"); len(g.known()) > 0 {
+				g.land(pickOf(w, g.known(), "queue"), 1)
 			}
 		}
 	case 6:
-		if len(p.order) > 0 {
+		if queues := p.known(); len(queues) > 0 {
 			w.rough = true
-			p.fail(pickOf(w, p.order, "queue"))
+			p.fail(pickOf(w, queues, "queue"))
 		}
 	}
 }
 
 // finish lets the fleet do its work to the end.
 func (w *world) finish() {
+	trace("finish")
 	for _, f := range w.zombies {
 		f.gone = true
 	}
@@ -165,26 +169,26 @@ func (w *world) finish() {
 			w.own(pickOf(w, w.processes, "owner"), lane)
 		}
 	}
-	for _, key := range sourceKeys {
+	for _, key := range w.sources {
 		if w.feeds[key] == nil {
 			w.assign(pickOf(w, w.processes, "process"), key)
 		}
 	}
-	for _, d := range someDevice {
+	for _, d := range w.devices {
 		if w.pick(2, "seen") == 0 {
-			w.processes[0].places.Learn(w.t.Context(), d, pickOf(w, brokers, "endpoint"), time.Now())
+			w.processes[0].places.Learn(w.t.Context(), d, pickOf(w, w.brokers, "endpoint"), time.Now())
 		}
 	}
 	for range 2000 {
 		if w.idle() {
 			return
 		}
-		for _, key := range sourceKeys {
+		for _, key := range w.sources {
 			w.feeds[key].step()
 			w.feeds[key].commit()
 		}
 		for _, p := range w.processes {
-			for _, key := range p.order {
+			for _, key := range p.known() {
 				p.land(key, 5)
 			}
 			p.ack(5)
@@ -198,7 +202,7 @@ func (w *world) finish() {
 
 func (w *world) lengths() map[sourceKey]int {
 	out := map[sourceKey]int{}
-	for _, key := range sourceKeys {
+	for _, key := range w.sources {
 		out[key] = len(w.logs[key.topic][key.partition])
 	}
 	return out
@@ -206,7 +210,7 @@ func (w *world) lengths() map[sourceKey]int {
 
 // idle reports whether all records are settled and nothing is parked.
 func (w *world) idle() bool {
-	for _, key := range sourceKeys {
+	for _, key := range w.sources {
 		if slices.ContainsFunc(w.logs[key.topic][key.partition][w.committed[key]:], func(m *linkspan.Message) bool { return m != nil }) {
 			return false
 		}
@@ -225,23 +229,24 @@ func (w *world) end() {
 		o.cancel()
 		o.p.pump(func() bool { return true })
 	}
-	time.Sleep(2 * releaseDrain)
+	time.Sleep(3 * releaseDrain)
 }
 
 // check compares what was sent with what has arrived.
 func (w *world) check() {
-	arrived := map[string]int{} // by value
-	for lane, log := range w.logs[w.cfg.InboxTopic()] {
-		for _, broker := range brokers {
-			if Lane(broker, w.cfg.Lanes) == int32(lane) {
-				w.checkInbox(broker, log, arrived)
-			}
+	var unwrap names
+	arrived := map[string]int{}  // by value
+	newest := map[string]int64{} // by inbox, source topic and device
+	for _, landed := range w.landed {
+		m := landed.Clone()
+		if m.Record.Topic == w.cfg.InboxTopic() {
+			w.checkRecord(m, arrived, newest, &unwrap)
+		}
+		if m.Record.Topic != w.cfg.ParkedTopic() {
+			arrived[string(m.Payload)]++
 		}
 	}
-	for _, m := range w.logs[deadTopic][0] {
-		arrived[string(m.Payload)]++
-	}
-	for _, key := range sourceKeys {
+	for _, key := range w.sources {
 		for _, m := range w.logs[key.topic][key.partition] {
 			if m == nil {
 				continue
@@ -249,43 +254,28 @@ func (w *world) check() {
 			switch n := arrived[string(m.Payload)]; {
 			case n == 0:
 				w.t.Fatalf("%s is lost", m.Payload)
-			case n > 1 && !w.rough && key.topic != "flood":
+			case n > 1 && !w.rough && key.topic != "flood", n > len(w.brokers) && !w.rough:
 				w.t.Fatalf("%s came %d times", m.Payload, n)
 			}
 		}
 	}
 }
 
-// checkInbox reads an inbox as its endpoint does.
-func (w *world) checkInbox(broker string, log []*linkspan.Message, arrived map[string]int) {
-	var n names
-	newest := map[string]int64{} // by source topic and device: the offset that came last of those that are new
-	mine := map[string]int{}
-	for _, m := range log {
-		m = m.Clone()
-		ok, err := unwrapInbox(m, broker, &n)
-		if err != nil {
-			w.t.Fatalf("inbox: %v", err)
-		}
-		if !ok {
-			continue
-		}
-		original := w.logs[m.Record.Topic][m.Record.Partition][m.Record.Offset]
-		if string(original.Payload) != string(m.Payload) || string(original.Record.Key) != string(m.Record.Key) ||
-			!original.Record.Timestamp.Equal(m.Record.Timestamp) || len(m.Record.Headers) != 1 {
-			w.t.Fatalf("%s came as %+v", original.Payload, m)
-		}
-		arrived[string(m.Payload)]++
-		if mine[string(m.Payload)]++; mine[string(m.Payload)] > 1 {
-			if !w.rough {
-				w.t.Fatalf("%s came twice to %s", m.Payload, broker)
-			}
-			continue
-		}
-		of := m.Record.Topic + string(m.Record.Key)
-		if last, seen := newest[of]; seen && m.Record.Offset < last {
-			w.t.Fatalf("%s came to %s after offset %d", m.Payload, broker, last)
-		}
-		newest[of] = m.Record.Offset
+// checkRecord reads a record as the endpoint does that it is for. Behind newer ones of its device, it must be a repetition.
+func (w *world) checkRecord(m *linkspan.Message, arrived map[string]int, newest map[string]int64, unwrap *names) {
+	broker := string(m.Record.Headers[len(m.Record.Headers)-2].Value)
+	if mine, err := unwrapInbox(m, broker, unwrap); err != nil || !mine {
+		w.t.Fatalf("inbox: %v", err)
 	}
+	original := w.logs[m.Record.Topic][m.Record.Partition][m.Record.Offset]
+	if string(original.Payload) != string(m.Payload) || string(original.Record.Key) != string(m.Record.Key) ||
+		!original.Record.Timestamp.Equal(m.Record.Timestamp) || len(m.Record.Headers) != 1 {
+		w.t.Fatalf("%s came as %+v", original.Payload, m)
+	}
+	of := broker + " " + m.Record.Topic + " " + string(m.Record.Key)
+	last, some := newest[of]
+	if some && m.Record.Offset < last && arrived[string(m.Payload)] == 0 {
+		w.t.Fatalf("%s came to %s after offset %d", m.Payload, broker, last)
+	}
+	newest[of] = max(last, m.Record.Offset)
 }

@@ -169,7 +169,7 @@ func (l *Locations) Learn(ctx context.Context, device, endpoint string, at time.
 	p.said = s
 	d.mu.Unlock()
 	count.Add(1)
-	l.write(ctx, device, s, 0)
+	l.write(ctx, device, s, -1)
 }
 
 // news reports whether a device that is heard at the endpoint now is to be written.

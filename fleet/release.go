@@ -96,7 +96,7 @@ type releaser struct {
 	p      *Parking
 	lane   *lane
 	number int32
-	mu     sync.Mutex // guards what settles of jobs
+	mu     sync.Mutex // guards what settles
 }
 
 // job is what a round does for one device.
@@ -105,8 +105,11 @@ type job struct {
 	last     int64  // up to this offset
 	missing  int    // records not yet found in the log
 	stopped  bool   // at a record that may not go there
-	sent     int64  // up to this offset all is where it belongs
-	failed   bool   // to be tried again
+	halted   bool   // before the last: to be gone on with
+
+	// What settles:
+	sent   int64 // up to this offset all is where it belongs
+	failed bool  // behind that something failed
 }
 
 // round releases what can be released now, of all devices or of those that are due, and reports whether nothing failed.
@@ -190,17 +193,17 @@ func (r *releaser) release(ctx context.Context, jobs map[string]*job, offsets []
 			r.p.log.Error("a parked record is no longer in the log", "topic", r.p.cfg.ParkedTopic(), "partition", r.number, "offset", from, "err", err)
 			next = from + 1
 		case err != nil || next <= from:
-			r.fail(jobs)
+			halt(jobs)
 			offsets = nil
 		}
 		i, _ := slices.BinarySearch(offsets, next)
 		offsets = offsets[i:]
 	}
 	if len(offsets) > 0 {
-		r.fail(jobs)
+		halt(jobs)
 	}
 	if !settle(ctx, window.WaitEmpty) {
-		r.fail(jobs)
+		halt(jobs)
 	}
 }
 
@@ -214,21 +217,19 @@ func settle(ctx context.Context, wait func(context.Context) error) bool {
 	return wait(ctx) == nil
 }
 
-// fail has all jobs tried again from where they are.
-func (r *releaser) fail(jobs map[string]*job) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// halt ends all jobs where they are.
+func halt(jobs map[string]*job) {
 	for _, j := range jobs {
-		j.failed = true
+		j.halted = true
 	}
 }
 
 // one sends on a record as it was read from the log.
 func (r *releaser) one(ctx context.Context, window *linkspan.Window[step], j *job, m *linkspan.Message) {
 	r.mu.Lock()
-	over := j.stopped || j.failed
+	failed := j.failed
 	r.mu.Unlock()
-	if over {
+	if failed || j.stopped || j.halted {
 		return
 	}
 	s := step{j, m.Record.Offset}
@@ -239,9 +240,7 @@ func (r *releaser) one(ctx context.Context, window *linkspan.Window[step], j *jo
 	}
 	done, ok := r.open(ctx, window, s)
 	if !ok {
-		r.mu.Lock()
-		j.failed = true
-		r.mu.Unlock()
+		j.halted = true
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
@@ -321,7 +320,7 @@ func (r *releaser) note(jobs map[string]*job) (ok bool) {
 	for device, j := range jobs {
 		q := r.lane.devices[device]
 		switch {
-		case j.failed:
+		case j.failed, j.halted:
 			ok = false
 		case j.stopped && q != nil:
 			q.stuck = j.endpoint

@@ -72,8 +72,9 @@ func (r *Router) Room() bool { return r.held.Load() == 0 && linkspan.Room(r.part
 func (r *Router) Send(ctx context.Context, m *linkspan.Message, done func(error)) {
 	s := r.source(m)
 	s.mu.Lock()
-	s.follow(m.Record.Offset)
-	if len(s.held) > 0 || !r.route(ctx, s, m, done) {
+	if !s.follow(m.Record.Offset) {
+		r.refuse(errBehind, done)
+	} else if len(s.held) > 0 || !r.route(ctx, s, m, done) {
 		s.held = append(s.held, held{ctx, m.Clone(), done})
 		r.held.Add(1)
 		r.stats.Waited.Add(1)
@@ -150,6 +151,9 @@ func (r *Router) parkOrSend(ctx context.Context, s *source, m *linkspan.Message,
 			r.stats.Parked.Add(1)
 			done(nil)
 			return
+		}
+		if !linkspan.IsPermanent(err) {
+			s.giveBack(err)
 		}
 		r.refuse(err, done)
 	})

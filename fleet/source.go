@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,8 @@ type source struct {
 
 	again  atomic.Bool           // somebody wants held looked at
 	failed atomic.Pointer[error] // with which it is to be given back
+	// behind is set from when a record failed until the sender begins again with it: what it sends meanwhile may not overtake.
+	behind atomic.Bool
 	// sent counts what is on its way to an inbox, by hash of the device: a collision makes a record wait for no reason.
 	sent [64]atomic.Int32
 }
@@ -40,13 +43,27 @@ func (s *source) away(device string) *atomic.Int32 {
 	return &s.sent[maphash.String(seed, device)%uint64(len(s.sent))]
 }
 
-// follow notes that the record at offset has come. Where it does not follow the one before, others may have had the partition
-// since, and what they have parked must be read first. s is locked.
-func (s *source) follow(offset int64) {
+// errBehind: a record before this one of its partition has failed.
+var errBehind = errors.New("a record before this one is to be sent again first")
+
+// follow notes that the record at offset has come, and reports whether it may go on. Where it does not follow the one before,
+// others may have had the partition since, and what they have parked must be read first. s is locked.
+func (s *source) follow(offset int64) bool {
 	if !s.known || offset > s.next {
 		s.since = s.r.parking.barrier.tick()
 	}
+	if again := s.known && offset < s.next; again {
+		s.behind.Store(false)
+	}
 	s.known, s.next = true, max(s.next, offset+1)
+	return !s.behind.Load()
+}
+
+// giveBack has what waits, and what comes, given back until the sender begins again where err happened.
+func (s *source) giveBack(err error) {
+	s.behind.Store(true)
+	s.failed.Store(&err)
+	s.kick()
 }
 
 // kick has held looked at, by whoever has s locked.
@@ -98,9 +115,10 @@ func (r *Router) moved(err error) {
 	r.mu.RUnlock()
 	for _, s := range all {
 		if err != nil {
-			s.failed.Store(&err)
+			s.giveBack(err)
+		} else {
+			s.kick()
 		}
-		s.kick()
 	}
 }
 
@@ -139,13 +157,15 @@ func (f *flight) end(err error) {
 		f.err = err
 	}
 	f.left--
-	last := f.left == 0
+	s, last := f.s, f.left == 0
 	f.mu.Unlock()
+	if err != nil && !linkspan.IsPermanent(err) {
+		s.giveBack(err)
+	}
 	if !last {
 		return
 	}
-	s, away, done, copies, err := f.s, f.away, f.done, f.copies, f.err
-	r := s.r
+	r, away, done, copies, err := s.r, f.away, f.done, f.copies, f.err
 	f.s, f.away, f.done, f.err = nil, nil, nil, nil
 	r.flights.Put(f)
 	switch {

@@ -15,8 +15,14 @@ import (
 // A world is Kafka, and a fleet of processes that see each other through it alone. Nothing in it happens by itself: a
 // schedule says which record lands in its log, which ack arrives, which process reads on, who dies.
 type world struct {
-	t         *rapid.T
-	cfg       Config
+	t       *rapid.T
+	cfg     Config
+	devices []string
+	brokers []string
+	topics  []string
+	sources []sourceKey
+
+	mu        sync.Mutex                       // guards logs, which owners of lanes read meanwhile
 	logs      map[string][][]*linkspan.Message // by topic and partition; nil: a gap
 	processes []*process
 	ghosts    []*process // killed; what they had sent can still land
@@ -27,15 +33,16 @@ type world struct {
 	undead    []*owner
 	rough     bool // something was killed, so records may come twice
 	seq       map[string]int
+	landed    []*linkspan.Message // in all logs but those of the sources, in order
 }
 
 const deadTopic = "dead"
 
 // The source topics are named for what becomes of records for unknown devices.
 var (
-	sourceKeys = []sourceKey{{"park", 0}, {"park", 1}, {"flood", 0}, {"refuse", 0}}
-	brokers    = []string{"plant-a", "plant-b"}
-	someDevice = []string{"pump", "valve", "lamp", "d4"}
+	allTopics  = []string{"park", "flood", "refuse"}
+	allBrokers = []string{"plant-a", "plant-b"}
+	allDevices = []string{"pump", "valve", "lamp"}
 )
 
 func newWorld(t *rapid.T) *world {
@@ -47,9 +54,15 @@ func newWorld(t *rapid.T) *world {
 	for _, topic := range w.cfg.Topics() {
 		w.logs[topic.Name] = make([][]*linkspan.Message, topic.Partitions)
 	}
+	trace("WORLD")
 	w.logs[deadTopic] = make([][]*linkspan.Message, 1)
-	for _, k := range sourceKeys {
-		w.logs[k.topic] = append(w.logs[k.topic], nil)
+	// The less there is, the more often things meet.
+	w.devices, w.brokers, w.topics = allDevices[:1+w.pick(3, "devices")], allBrokers[:1+w.pick(2, "brokers")], allTopics[:1+w.pick(3, "topics")]
+	for _, topic := range w.topics {
+		for partition := range int32(1 + w.pick(2, "partitions")) {
+			w.logs[topic] = append(w.logs[topic], nil)
+			w.sources = append(w.sources, sourceKey{topic, partition})
+		}
 	}
 	w.start()
 	return w
@@ -61,9 +74,12 @@ func pickOf[T any](w *world, list []T, what string) T { return list[w.pick(len(l
 
 // append writes a record to a log.
 func (w *world) append(m *linkspan.Message) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	parts := w.logs[m.Record.Topic]
 	m.Record.Offset, m.Record.Timestamp = int64(len(parts[m.Record.Partition])), time.Now().Truncate(time.Millisecond)
 	parts[m.Record.Partition] = append(parts[m.Record.Partition], m)
+	trace("  log %s/%d@%d key %s: %s %v", m.Record.Topic, m.Record.Partition, m.Record.Offset, m.Record.Key, m.Payload, m.Record.Headers)
 }
 
 // produce writes the next record for a device to a source; all of a device and topic are in one partition.
@@ -76,15 +92,23 @@ func (w *world) produce(topic, device string) {
 			Headers: []linkspan.Header{{Key: headerTo, Value: []byte("not ours")}}},
 	})
 	if w.pick(8, "gap") == 0 { // where a transaction ended
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		parts := w.logs[key.topic]
 		parts[key.partition] = append(parts[key.partition], nil)
 	}
 }
 
+func (w *world) log(topic string, partition int32) []*linkspan.Message {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.logs[topic][partition]
+}
+
 // locate is what routes would say.
-func locate(m *linkspan.Message) (Located, bool, error) {
+func (w *world) locate(m *linkspan.Message) (Located, bool, error) {
 	unknown := map[string]Unknown{"park": Park, "flood": Flood, "refuse": DeadLetter}[m.Record.Topic]
-	return Located{Device: string(m.Record.Key), Endpoints: brokers, Unknown: unknown}, true, nil
+	return Located{Device: string(m.Record.Key), Endpoints: w.brokers, Unknown: unknown}, true, nil
 }
 
 // A process is one of the fleet, with its own connection to Kafka and its own view.
@@ -110,7 +134,7 @@ type sending struct {
 // start starts a process, which follows the logs up to where they are before it does anything.
 func (w *world) start() *process {
 	p := &process{w: w, queues: map[sourceKey][]*sending{}, read: map[string][]int64{}}
-	parts := Parts{Locate: locate, To: p, Read: p.readAt, Refuse: p.refuse}
+	parts := Parts{Locate: w.locate, To: p, Read: p.readAt, Refuse: p.refuse}
 	p.places = NewLocations(w.cfg, p, nil)
 	p.parking = NewParking(w.cfg, p.places, parts)
 	p.router = NewRouter(w.cfg, p.places, p.parking, parts)
@@ -156,12 +180,19 @@ func (p *process) refuse(ctx context.Context, m *linkspan.Message, why error, do
 }
 
 func (p *process) readAt(_ context.Context, topic string, partition int32, from int64, _ int, visit func(*linkspan.Message)) (int64, error) {
-	log := p.w.logs[topic][partition]
+	log := p.w.log(topic, partition)
 	for n := 0; from < int64(len(log)) && n < 3; n++ {
 		visit(log[from].Clone())
 		from++
 	}
 	return from, nil
+}
+
+// known returns the queues that there are.
+func (p *process) known() []sourceKey {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.order)
 }
 
 // land has the first n records of a queue land in their log.
@@ -172,6 +203,7 @@ func (p *process) land(key sourceKey, n int) {
 	n = min(n, len(q))
 	for _, s := range q[:n] {
 		p.w.append(s.m)
+		p.w.landed = append(p.w.landed, s.m)
 	}
 	p.queues[key], p.landed = q[n:], append(p.landed, q[:n]...)
 }
@@ -194,6 +226,7 @@ func (p *process) fail(key sourceKey) {
 	q := p.queues[key]
 	p.queues[key] = nil
 	p.mu.Unlock()
+	trace("%p fail %v %d", p, key, len(q))
 	for _, s := range q {
 		s.done(linkspan.ErrClosed)
 	}
@@ -243,7 +276,7 @@ func (p *process) pump(cond func() bool) {
 		if cond() {
 			return
 		}
-		for _, key := range p.order {
+		for _, key := range p.known() {
 			p.land(key, 1<<30)
 		}
 		p.ack(1 << 30)
@@ -378,7 +411,9 @@ func (f *feed) step() {
 func (f *feed) hand(h *handed) {
 	f.away++
 	m := f.p.w.logs[f.key.topic][f.key.partition][h.offset].Clone()
+	trace("  %p hand %v@%d", f.p, f.key, h.offset)
 	f.p.router.Send(context.Background(), m, func(err error) {
+		trace("  %p done %v@%d %v", f.p, f.key, h.offset, err)
 		if h.settled {
 			panic("done twice")
 		}
@@ -389,8 +424,9 @@ func (f *feed) hand(h *handed) {
 		}
 		h.settled = true
 		if err != nil { // the guard before the router puts it there; that this takes time is of no interest here
-			f.p.w.append(&linkspan.Message{Payload: f.p.w.logs[f.key.topic][f.key.partition][h.offset].Payload,
-				Record: linkspan.Record{Topic: deadTopic}})
+			refused := f.p.w.logs[f.key.topic][f.key.partition][h.offset].Clone()
+			refused.Record = linkspan.Record{Topic: deadTopic}
+			f.p.w.landed = append(f.p.w.landed, refused)
 		}
 	})
 	scribble(m)
