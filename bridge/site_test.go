@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -37,6 +38,7 @@ type siteSession struct {
 	version  packet.Version
 	username string
 	subs     []packet.Subscription
+	taken    int               // out of shared subscriptions
 	queue    []*packet.Publish // not acknowledged, in order
 	sent     int               // of these, on this connection
 	next     uint16
@@ -192,7 +194,12 @@ func (s *site) connect(conn net.Conn, r packet.Raw) *siteSession {
 		s.sessions[id] = me
 	}
 	me.conn, me.version, me.username, me.sent = conn, p.Version, strings.Clone(p.Username), 0
-	me.write(&packet.Connack{SessionPresent: present})
+	ack := packet.Connack{SessionPresent: present}
+	if p.Version == packet.V5 {
+		ack.Properties.ReceiveMaximum = siteWindow
+		ack.Properties.Set(packet.ReceiveMaximum)
+	}
+	me.write(&ack)
 	me.pump()
 	return me
 }
@@ -223,26 +230,59 @@ func (s *site) fanOut(from string, p *packet.Publish) {
 	for _, c := range s.sessions {
 		qos, wanted := byte(0), false
 		for _, sub := range c.subs {
+			if strings.HasPrefix(sub.Filter, "$share/") {
+				continue
+			}
 			if matches(sub.Filter, p.Topic) && (!sub.NoLocal || c.id != from) {
 				qos, wanted = max(qos, min(sub.QoS, p.QoS)), true
 			}
 		}
-		if !wanted || qos == 0 && c.conn == nil {
-			continue
+		if wanted {
+			c.send(p, qos)
 		}
-		copied := &packet.Publish{Topic: strings.Clone(p.Topic), Payload: slices.Clone(p.Payload), QoS: qos}
-		for k, v := range p.Properties.UserProperties() {
-			copied.Properties.AddUserProperty(strings.Clone(k), strings.Clone(v))
-		}
-		if qos == 0 {
-			c.write(copied)
-			continue
-		}
-		c.next = c.next%60000 + 1
-		copied.PacketID = c.next
-		c.queue = append(c.queue, copied)
-		c.pump()
 	}
+	s.share(p)
+}
+
+// share gives a message to one session of each shared subscription: the one with the least to do of those that are connected.
+func (s *site) share(p *packet.Publish) {
+	chosen := map[string]*siteSession{}
+	for _, id := range slices.Sorted(maps.Keys(s.sessions)) {
+		c := s.sessions[id]
+		for _, sub := range c.subs {
+			parts := strings.SplitN(sub.Filter, "/", 3)
+			if parts[0] != "$share" || !matches(parts[2], p.Topic) {
+				continue
+			}
+			better := chosen[sub.Filter]
+			if better == nil || c.conn != nil && (better.conn == nil || len(c.queue)+c.taken < len(better.queue)+better.taken) {
+				chosen[sub.Filter] = c
+			}
+		}
+	}
+	for _, c := range chosen {
+		c.taken++
+		c.send(p, min(p.QoS, 1))
+	}
+}
+
+// send queues a message for a session.
+func (c *siteSession) send(p *packet.Publish, qos byte) {
+	if qos == 0 && c.conn == nil {
+		return
+	}
+	copied := &packet.Publish{Topic: strings.Clone(p.Topic), Payload: slices.Clone(p.Payload), QoS: qos}
+	for k, v := range p.Properties.UserProperties() {
+		copied.Properties.AddUserProperty(strings.Clone(k), strings.Clone(v))
+	}
+	if qos == 0 {
+		c.write(copied)
+		return
+	}
+	c.next = c.next%60000 + 1
+	copied.PacketID = c.next
+	c.queue = append(c.queue, copied)
+	c.pump()
 }
 
 // pump sends what the window has room for.

@@ -1,0 +1,80 @@
+package bridge
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/linkspan/linkspan/mqtt/packet"
+)
+
+// settled waits until an endpoint has nothing under way in either direction.
+func (r *instance) settled(endpoint string) {
+	r.t.Helper()
+	eventually(r.t, endpoint+" has nothing under way", func() bool {
+		return r.metric(`linkspan_client_lag_records{endpoint="`+endpoint+`",way="direct"}`) == "0" &&
+			r.metric(`linkspan_client_queued_messages{endpoint="`+endpoint+`"}`) == "0" &&
+			r.metric(`linkspan_client_in_flight_messages{endpoint="`+endpoint+`"}`) == "0"
+	})
+}
+
+// The same topics up and down, at one broker or mirrored between two: each message makes one record and gets to each other
+// broker once, whoever began it and whatever version of MQTT the brokers speak. Kafka does not fill itself.
+func TestLoopsDoNotGrow(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		brokers []packet.Version
+	}{
+		{"MQTT 5", []packet.Version{packet.V5}}, {"MQTT 3.1.1", []packet.Version{packet.V311}},
+		{"two of MQTT 5", []packet.Version{packet.V5, packet.V5}}, {"two of MQTT 3.1.1", []packet.Version{packet.V311, packet.V311}},
+		{"one of each", []packet.Version{packet.V5, packet.V311}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			at := embedded(t)
+			k := cluster(t, at)
+			text := "kafka: {brokers: [" + at + "]}\nendpoints:\n"
+			var sites []*site
+			for i, v := range c.brokers {
+				sites = append(sites, newSite(t, v))
+				text += fmt.Sprintf("  s%d: {dial: %q}\n", i, sites[i].url())
+			}
+			r := start(t, parse(t, text+`routes: [{from: "mqtt:a/#", to: kafka:all}, {from: kafka:all, to: "mqtt:{key}"}]`))
+			for i, s := range sites {
+				s.connected(fmt.Sprintf("linkspan-s%d", i))
+			}
+			var want []string
+			round := func() {
+				for i, s := range sites {
+					v := fmt.Sprintf("device %d at %d", len(want), i)
+					want = append(want, v)
+					s.publish("a/x", v)
+				}
+				v := fmt.Sprintf("back end %d", len(want))
+				want = append(want, v)
+				produce(t, k, "all", "a/x", v)
+				eventually(t, "all is in Kafka", func() bool { return len(values(t, k, "all")) >= len(want) })
+				for i := range sites {
+					r.settled(fmt.Sprintf("s%d", i))
+				}
+			}
+			for range 5 {
+				round()
+			}
+			for i, s := range sites {
+				n := len(want) - 5 // all but its own devices'
+				eventually(t, "each broker has the others' messages", func() bool { return len(s.payloads("a/x")) >= n })
+				r.settled(fmt.Sprintf("s%d", i))
+				if got := s.payloads("a/x"); len(got) != n {
+					t.Errorf("broker %d got %d messages, want %d: %q", i, len(got), n, got)
+				}
+			}
+			got := values(t, k, "all")
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("in Kafka: %q", got)
+			}
+		})
+	}
+}
