@@ -149,22 +149,21 @@ func (c *conn) goodbye() {
 	c.out = d.Append(c.out, c.version)
 }
 
-// read is the reader.
+// read is the reader. What came with CONNACK is there already.
 func (c *conn) read() error {
+	c.now = time.Now()
 	for {
-		n, err := c.nc.Read(c.space())
-		if n > 0 {
-			c.now = time.Now()
-			c.heard.Store(c.now.UnixNano())
-			c.n += n
-			c.w.c.stats.BytesIn.Add(uint64(n))
-			if err := c.digest(); err != nil {
-				return err
-			}
-		}
-		if err != nil {
+		if err := c.digest(); err != nil {
 			return err
 		}
+		n, err := c.nc.Read(c.space())
+		if n == 0 && err != nil {
+			return err
+		}
+		c.now = time.Now()
+		c.heard.Store(c.now.UnixNano())
+		c.n += n
+		c.w.c.stats.BytesIn.Add(uint64(n))
 	}
 }
 

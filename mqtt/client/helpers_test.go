@@ -99,6 +99,16 @@ func (p *peer) expect(payload string) packet.Publish {
 	return m
 }
 
+// next reads the next packet.
+func (p *peer) next() packet.Raw {
+	p.t.Helper()
+	raw, err := p.Next()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return raw
+}
+
 // quiet checks that nothing has been sent to p: what a PUBREL of an unknown message is answered with comes next.
 func (p *peer) quiet() {
 	p.t.Helper()
