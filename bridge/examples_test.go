@@ -97,7 +97,7 @@ func secureCluster(t *testing.T, certs string) string {
 // Every example is a configuration that starts, on ports and directories of the test, and takes a message.
 func TestExamplesStart(t *testing.T) {
 	names, err := filepath.Glob("../examples/*")
-	if err != nil || len(names) < 5 {
+	if err != nil || len(names) < 6 {
 		t.Fatal(names, err)
 	}
 	certs, device := certificates(t)
@@ -132,7 +132,18 @@ func TestExamplesStart(t *testing.T) {
 				u.Host = "127.0.0.1:0"
 				l.URL = u.String()
 			}
+			sites := map[string]*site{}
+			for _, name := range cfg.clients() {
+				sites[name] = newSite(t, packet.V5)
+				cfg.Endpoints[name].Client.Dial = []string{sites[name].url()}
+			}
 			r := start(t, cfg)
+			for name, s := range sites {
+				id := cfg.Endpoints[name].Client.ClientID
+				s.connected(id)
+				s.publish("sensors/t7/temp", "21.5")
+				eventually(t, name+" has its ack", func() bool { n, _ := s.waiting(id); return n == 0 })
+			}
 			for _, e := range r.Endpoints {
 				u, _ := url.Parse(e.URL)
 				var d *mqtttest.Client
@@ -180,7 +191,7 @@ func TestConfigurationsInDocuments(t *testing.T) {
 			if !strings.Contains(padded, "endpoints:") {                   // a part of one
 				padded += "\nendpoints: {devices: {listen: \"mqtt://:1883\"}, plant-a: {listen: \"mqtt://:1884\"}}\n"
 			}
-			if _, err := Parse(name, []byte(padded), []string{"HOME=/h", "KAFKA_PASSWORD=x"}); err != nil {
+			if _, err := Parse(name, []byte(padded), []string{"HOME=/h", "KAFKA_PASSWORD=x", "MQTT_PASSWORD=x"}); err != nil {
 				t.Error(err)
 			}
 		}
