@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt"
 	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
@@ -42,6 +43,27 @@ func TestGarbage(t *testing.T) {
 		witness.Ping()
 	}
 	until(t, "all are gone", func() bool { return b.Stats().Open.Load() == 1 })
+}
+
+// A device is gone when its answer is written, which the reader itself does, in the middle of reading. It does not wait for
+// itself, and what the device had sent counts (P1).
+func TestResetBeforeTheAnswer(t *testing.T) {
+	everyVersion(t, func(t *testing.T, v packet.Version) {
+		b := start(t)
+		c := b.join(v, "d")
+		b.sink.set(func(s *sink) {
+			s.answer = func(*linkspan.Message) error {
+				_ = c.Conn.(*net.TCPConn).SetLinger(0)
+				return c.Conn.Close()
+			}
+		})
+		c.Send(publish(1, 1, "t", "last"))
+		b.sink.wait(1)
+		until(t, "the device is gone", func() bool { return b.Stats().Open.Load() == 0 })
+		if gone := b.Stats().Gone.Load(); gone != 1 {
+			t.Errorf("%d lost connections are counted", gone)
+		}
+	})
 }
 
 // A length that a device only announces reserves no memory.
