@@ -190,8 +190,8 @@ gateway can, since devices wait for their acks, and writes less than half the by
 **What is counted.** The processor time is that of the server's process alone. Counting begins one second after the load: the first
 messages to a new topic wait for the topic's leaders and for the producer's identity, up to 300 ms, and in a measurement of some
 seconds those alone would be the p99. Kafka's JVM has run for some seconds before anything is measured; its compiler takes a core then.
-What is left in the p99 on Apache Kafka is mostly its JVM: compiling, and pauses to collect garbage, on cores that it
-shares with the generator. The embedded broker has neither.
+What is left in the p99 on Apache Kafka moves with its JVM, which still compiles now and then and stops for up to 50 ms to collect
+garbage, on cores that it shares with the generator. The embedded broker has neither.
 
 **Latency.** PUBACK: from PUBLISH to PUBACK, at the device. End to end, uplink: from PUBLISH to a Kafka consumer. End to end,
 downlink: from a Kafka producer that does not linger to the device that subscribes.
