@@ -99,19 +99,39 @@ func (p *publisher) publish(ctx context.Context) error {
 			err = p.send(ctx, n)
 		}
 	}
-	for range cap(p.slots) { // all that is in flight is settled
-		if err != nil {
-			break
-		}
-		err = p.take(ctx)
+	if e := p.settle(ctx); err == nil {
+		err = e
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.report.Elapsed = time.Since(start)
-	if p.Count == 0 && errors.Is(err, context.Canceled) {
+	if p.Count == 0 && ctx.Err() != nil {
 		err = nil // that is how it ends
 	}
 	return errors.Join(err, p.refused)
+}
+
+// lastAcks is how long acknowledgements are waited for when the publisher is told to stop.
+const lastAcks = 2 * time.Second
+
+// settle waits for all that is in flight. When ctx ends it waits a little longer, where the broker is there to answer.
+func (p *publisher) settle(ctx context.Context) error {
+	taken := 0
+	takeAll := func(ctx context.Context) bool {
+		for taken < cap(p.slots) && p.take(ctx) == nil {
+			taken++
+		}
+		return taken == cap(p.slots)
+	}
+	if takeAll(ctx) {
+		return nil
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAcks)
+	defer cancel()
+	if p.client.Status().Connected && takeAll(last) {
+		return nil
+	}
+	return ctx.Err()
 }
 
 // send hands over message n when there is room for it.

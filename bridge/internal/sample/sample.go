@@ -47,19 +47,21 @@ func newClient(c *Connection, filters []string, adjust func(*client.Config), log
 	return client.New(cfg, filters, nil, log), nil
 }
 
-// connected runs use while the client is, and returns when both have ended.
+// connected runs use while the client is, and returns when both have ended: the client after use, which has that time to settle
+// what is in flight.
 func connected(ctx context.Context, c *client.Client, to linkspan.Sink, use func(ctx context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	using, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var running sync.WaitGroup
+	var ended sync.WaitGroup
 	var err error
-	running.Go(func() {
+	ended.Go(func() {
 		defer cancel()
-		err = c.Run(ctx, to)
+		err = c.Run(running, to)
 	})
-	used := use(ctx)
-	cancel()
-	running.Wait()
+	used := use(using)
+	stop()
+	ended.Wait()
 	return errors.Join(used, err)
 }
 
