@@ -160,21 +160,16 @@ func security(protocol string) (encrypted, login bool) {
 
 // differs is for a property that asks for something else than what Linkspan always does.
 func (p *page) differs(name, text string, errs *problems) {
-	switch _, property, _ := cutLast(name); {
+	switch {
 	case strings.HasSuffix(name, "security.protocol"), strings.HasSuffix(name, "sasl.oauthbearer.method"):
 		errs.add("%s: %q is not available", name, text)
 	case strings.HasSuffix(name, "identification.algorithm"):
 		p.note(name + ": left out. The name in the brokers' certificates is verified; kafka.tls.server_name says which it is.")
-	case property == "topics":
+	case strings.HasSuffix(name, "allow.auto.create.topics"):
 		p.note(name + ": left out. Linkspan creates the topics that its routes need; topics: {create: false} under kafka turns that off.")
 	default:
 		p.note(name + ": " + text + " is left out. Linkspan writes idempotently and waits for all in-sync replicas, always: an ack means stored.")
 	}
-}
-
-func cutLast(name string) (before, after string, ok bool) {
-	i := strings.LastIndexByte(name, '.')
-	return name[:max(i, 0)], name[i+1:], i >= 0
 }
 
 // unusedLogin drops a login that the client would not have used, and says so.
