@@ -53,44 +53,42 @@ func (w *wrapping) header(key string, value []byte) {
 	w.m.Record.Headers = append(w.m.Record.Headers, linkspan.Header{Key: key, Value: value})
 }
 
-// scratch returns what fill appends, in memory of w.
-func (w *wrapping) scratch(fill func(b []byte) []byte) []byte {
+// kept returns what b, an extension of w's scratch, has been extended by.
+func (w *wrapping) kept(b []byte) []byte {
 	at := len(w.m.Scratch)
-	w.m.Scratch = fill(w.m.Scratch)
-	return w.m.Scratch[at:len(w.m.Scratch):len(w.m.Scratch)]
+	w.m.Scratch = b
+	return b[at:len(b):len(b)]
 }
 
 // from adds where m was.
 func (w *wrapping) from(m *linkspan.Message) {
-	w.header(headerFrom, w.scratch(func(b []byte) []byte {
-		b = append(append(b, m.Record.Topic...), '/')
-		b = append(strconv.AppendInt(b, int64(m.Record.Partition), 10), '/')
-		b = append(strconv.AppendInt(b, m.Record.Offset, 10), '/')
-		b = strconv.AppendInt(b, m.Record.Timestamp.UnixMilli(), 10)
-		if m.Payload == nil {
-			b = append(b, "/v"...)
-		}
-		if m.Record.Key == nil {
-			b = append(b, "/k"...)
-		}
-		return b
-	}))
+	b := append(append(w.m.Scratch, m.Record.Topic...), '/')
+	b = append(strconv.AppendInt(b, int64(m.Record.Partition), 10), '/')
+	b = append(strconv.AppendInt(b, m.Record.Offset, 10), '/')
+	b = strconv.AppendInt(b, m.Record.Timestamp.UnixMilli(), 10)
+	if m.Payload == nil {
+		b = append(b, "/v"...)
+	}
+	if m.Record.Key == nil {
+		b = append(b, "/k"...)
+	}
+	w.header(headerFrom, w.kept(b))
 }
 
 // forInbox makes w what an inbox has of m for an endpoint.
 func (w *wrapping) forInbox(m *linkspan.Message, topic string, lanes int32, endpoint string) {
 	w.begin(m, topic, Lane(endpoint, lanes))
-	w.header(headerTo, w.scratch(func(b []byte) []byte { return append(b, endpoint...) }))
+	w.header(headerTo, w.kept(append(w.m.Scratch, endpoint...)))
 	w.from(m)
 }
 
 // forParking makes w what is parked of m.
 func (w *wrapping) forParking(m *linkspan.Message, topic string, lane int32, device string, until time.Time, by stamp) {
 	w.begin(m, topic, lane)
-	w.m.Record.Key = w.scratch(func(b []byte) []byte { return append(b, device...) })
+	w.m.Record.Key = w.kept(append(w.m.Scratch, device...))
 	w.header(headerKey, m.Record.Key)
-	w.header(headerUntil, w.scratch(func(b []byte) []byte { return strconv.AppendInt(b, until.UnixMilli(), 10) }))
-	w.header(headerBy, w.scratch(by.append))
+	w.header(headerUntil, w.kept(strconv.AppendInt(w.m.Scratch, until.UnixMilli(), 10)))
+	w.header(headerBy, w.kept(by.append(w.m.Scratch)))
 	w.from(m)
 }
 
@@ -149,8 +147,8 @@ func parseParked(m *linkspan.Message) (p parked, err error) {
 	if !ok {
 		return p, errForm
 	}
-	if p.until, err = strconv.ParseInt(string(t[1].Value), 10, 64); err != nil {
-		return p, fmt.Errorf("%w: %s: %w", errForm, headerUntil, err)
+	if p.until, _, ok = number(t[1].Value); !ok {
+		return p, fmt.Errorf("%w: %s", errForm, headerUntil)
 	}
 	if p.by, ok = parseStamp(t[2].Value); !ok {
 		return p, fmt.Errorf("%w: %s", errForm, headerBy)
@@ -169,15 +167,11 @@ func unwrapParked(m *linkspan.Message, n *names) error {
 
 // restore takes the trailer off m, whose last header says where it was.
 func restore(m *linkspan.Message, trailer []linkspan.Header, key []byte, n *names) error {
-	parts := trailer[len(trailer)-1].Value
-	topic, parts, ok1 := bytes.Cut(parts, []byte{'/'})
-	partition, parts, ok2 := bytes.Cut(parts, []byte{'/'})
-	offset, parts, ok3 := bytes.Cut(parts, []byte{'/'})
-	stamp, flags, _ := bytes.Cut(parts, []byte{'/'})
-	p, err1 := strconv.ParseInt(string(partition), 10, 32)
-	o, err2 := strconv.ParseInt(string(offset), 10, 64)
-	at, err3 := strconv.ParseInt(string(stamp), 10, 64)
-	if err := errors.Join(err1, err2, err3); err != nil || !ok1 || !ok2 || !ok3 || len(topic) == 0 {
+	topic, rest, _ := bytes.Cut(trailer[len(trailer)-1].Value, []byte{'/'})
+	partition, rest, ok1 := number(rest)
+	offset, rest, ok2 := number(rest)
+	at, flags, ok3 := number(rest)
+	if len(topic) == 0 || !ok1 || !ok2 || !ok3 || partition != int64(int32(partition)) {
 		return fmt.Errorf("%w: %s", errForm, headerFrom)
 	}
 	switch string(flags) {
@@ -192,10 +186,26 @@ func restore(m *linkspan.Message, trailer []linkspan.Header, key []byte, n *name
 		return fmt.Errorf("%w: %s", errForm, headerFrom)
 	}
 	m.Record = linkspan.Record{
-		Topic: n.own(topic), Partition: int32(p), Offset: o, Timestamp: time.UnixMilli(at), Key: key,
+		Topic: n.own(topic), Partition: int32(partition), Offset: offset, Timestamp: time.UnixMilli(at), Key: key,
 		Headers: m.Record.Headers[:len(m.Record.Headers)-len(trailer)],
 	}
 	return nil
+}
+
+// number reads an integer up to a slash or the end, and returns what is behind.
+func number(b []byte) (n int64, rest []byte, ok bool) {
+	digits, rest, _ := bytes.Cut(b, []byte{'/'})
+	sign := int64(1)
+	if len(digits) > 0 && digits[0] == '-' {
+		sign, digits = -1, digits[1:]
+	}
+	for _, d := range digits {
+		if d < '0' || d > '9' || n > (1<<63-10)/10 {
+			return 0, nil, false
+		}
+		n = n*10 + int64(d-'0')
+	}
+	return sign * n, rest, len(digits) > 0
 }
 
 // names keeps strings of which there are few, and that come again.

@@ -54,7 +54,6 @@ func newWorld(t *rapid.T) *world {
 	for _, topic := range w.cfg.Topics() {
 		w.logs[topic.Name] = make([][]*linkspan.Message, topic.Partitions)
 	}
-	trace("WORLD")
 	w.logs[deadTopic] = make([][]*linkspan.Message, 1)
 	// The less there is, the more often things meet.
 	w.devices, w.brokers, w.topics = allDevices[:1+w.pick(3, "devices")], allBrokers[:1+w.pick(2, "brokers")], allTopics[:1+w.pick(3, "topics")]
@@ -79,7 +78,6 @@ func (w *world) append(m *linkspan.Message) {
 	parts := w.logs[m.Record.Topic]
 	m.Record.Offset, m.Record.Timestamp = int64(len(parts[m.Record.Partition])), time.Now().Truncate(time.Millisecond)
 	parts[m.Record.Partition] = append(parts[m.Record.Partition], m)
-	trace("  log %s/%d@%d key %s: %s %v", m.Record.Topic, m.Record.Partition, m.Record.Offset, m.Record.Key, m.Payload, m.Record.Headers)
 }
 
 // produce writes the next record for a device to a source; all of a device and topic are in one partition.
@@ -226,7 +224,6 @@ func (p *process) fail(key sourceKey) {
 	q := p.queues[key]
 	p.queues[key] = nil
 	p.mu.Unlock()
-	trace("%p fail %v %d", p, key, len(q))
 	for _, s := range q {
 		s.done(linkspan.ErrClosed)
 	}
@@ -411,9 +408,7 @@ func (f *feed) step() {
 func (f *feed) hand(h *handed) {
 	f.away++
 	m := f.p.w.logs[f.key.topic][f.key.partition][h.offset].Clone()
-	trace("  %p hand %v@%d", f.p, f.key, h.offset)
 	f.p.router.Send(context.Background(), m, func(err error) {
-		trace("  %p done %v@%d %v", f.p, f.key, h.offset, err)
 		if h.settled {
 			panic("done twice")
 		}
