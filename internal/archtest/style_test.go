@@ -29,6 +29,8 @@ var goroutines = map[string]string{
 	"kafka/lane.go":                    "one for each partition; release waits",
 	"kafka/shards.go":                  "one for each lane that is ours; Run waits",
 	"kafka/topic.go":                   "preparing new topics; Close waits",
+	"mqtt/client/client.go":            "one for each worker; Run waits",
+	"mqtt/client/conn.go":              "reading, writing and the clock of one connection; finish waits",
 	"mqtt/conn.go":                     "one for each connection; Run of the listener waits",
 	"mqtt/listener.go":                 "accepting, and helpers of all connections; Run waits",
 	"mqtt/out.go":                      "writing to a device that takes no more; Run of the listener waits",
