@@ -32,6 +32,9 @@ func Permanent(err error) error {
 // IsPermanent reports whether err, or one that it wraps, was marked by [Permanent]. Everything else is worth a retry
 // by whoever has custody.
 func IsPermanent(err error) bool {
+	if err == nil {
+		return false // most messages: nothing is allocated
+	}
 	var p permanent
 	return errors.As(err, &p)
 }
