@@ -207,7 +207,7 @@ func (f *deadFlight) keep(m *linkspan.Message) {
 		f.headers = append(f.headers, linkspan.Header{Key: h.Key, Value: f.copy(h.Value)})
 	}
 	f.route = m.Route
-	f.at = linkspan.Record{Topic: m.Record.Topic, Partition: m.Record.Partition, Offset: m.Record.Offset}
+	f.at = linkspan.Record{Topic: m.Record.Topic, Partition: m.Record.Partition, Offset: m.Record.Offset, Tombstone: m.Record.Tombstone}
 }
 
 // copy returns a copy of b in the buffer, which has room for it; nil stays nil.
@@ -222,7 +222,9 @@ func (f *deadFlight) copy(b []byte) []byte {
 
 // bury writes the dead letter.
 func (f *deadFlight) bury() {
-	m := linkspan.Message{Payload: f.payload, Record: linkspan.Record{Topic: f.guard.dead.topic, Partition: linkspan.AnyPartition, Key: f.key}}
+	m := linkspan.Message{Payload: f.payload, Record: linkspan.Record{
+		Topic: f.guard.dead.topic, Partition: linkspan.AnyPartition, Key: f.key, Tombstone: f.at.Tombstone,
+	}}
 	m.Record.Headers = append(m.Record.Headers, f.headers...)
 	add := func(key, value string) {
 		if value != "" {
