@@ -25,6 +25,8 @@ type TopicSpec struct {
 	Configs map[string]string
 	// Strict refuses a topic that exists with another number of partitions or other values of Configs.
 	Strict bool
+	// Hint is what else helps against that, for the error: "or set fleet.lanes: 16".
+	Hint string
 }
 
 // EnsureTopics creates the topics that are missing, or reports them where [TopicSettings].Create is off, and waits until
@@ -90,17 +92,8 @@ func (c *Client) settle(ctx context.Context, specs map[string]TopicSpec, found m
 		if err != nil {
 			return fmt.Errorf("look at the settings of Kafka topic %s: %w", name, err)
 		}
-		var differs []string
-		if n := found[name].partitions; spec.Partitions > 0 && n != spec.Partitions {
-			differs = append(differs, fmt.Sprintf("%d partitions, not %d", n, spec.Partitions))
-		}
-		for _, key := range slices.Sorted(maps.Keys(spec.Configs)) {
-			if is, must := configs[name][key], spec.Configs[key]; is != must {
-				differs = append(differs, fmt.Sprintf("%s=%s, not %s", key, is, must))
-			}
-		}
-		if len(differs) > 0 {
-			wrong[name] = fmt.Errorf("%w: %s has %s; change it, or configure another name", ErrTopicSettings, name, strings.Join(differs, "; "))
+		if err := spec.differs(found[name].partitions, configs[name]); err != nil {
+			wrong[name] = err
 		}
 	}
 	for name := range specs {
@@ -109,6 +102,51 @@ func (c *Client) settle(ctx context.Context, specs map[string]TopicSpec, found m
 		}
 	}
 	return joinByName(wrong)
+}
+
+// differs says how a topic is not as s wants it, and what to do.
+func (s *TopicSpec) differs(partitions int32, configs map[string]string) error {
+	var wrong, remedy, set []string
+	if s.Partitions > 0 && partitions != s.Partitions {
+		wrong = append(wrong, fmt.Sprintf("%d partitions, not %d", partitions, s.Partitions))
+		remedy = append(remedy, "delete it while nothing uses it, with all that it holds, or configure another name")
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.Configs)) {
+		if is, must := configs[key], s.Configs[key]; !sameValue(is, must) {
+			wrong = append(wrong, fmt.Sprintf("%s=%s, not %s", key, is, must))
+			set = append(set, fmt.Sprintf("%s=[%s]", key, must))
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	if len(set) > 0 {
+		remedy = append(remedy, fmt.Sprintf("kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config '%s'", s.Name, strings.Join(set, ",")))
+	}
+	if s.Hint != "" {
+		remedy = append(remedy, s.Hint)
+	}
+	return fmt.Errorf("%w: %s has %s; %s", ErrTopicSettings, s.Name, strings.Join(wrong, "; "), strings.Join(remedy, "; "))
+}
+
+// sameValue compares values of a setting. That of some is a list, whose order does not matter.
+func sameValue(a, b string) bool {
+	return a == b || slices.Equal(slices.Sorted(strings.SplitSeq(a, ",")), slices.Sorted(strings.SplitSeq(b, ",")))
+}
+
+// needs is s in words, for who creates the topic.
+func (s *TopicSpec) needs() string {
+	var list []string
+	if s.Partitions > 0 {
+		list = append(list, fmt.Sprintf("%d partitions", s.Partitions))
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.Configs)) {
+		list = append(list, key+"="+s.Configs[key])
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return " with " + strings.Join(list, ", ")
 }
 
 // found is what the cluster knows of a topic.
@@ -180,7 +218,7 @@ func (c *Client) create(ctx context.Context, specs []TopicSpec) (failed map[stri
 	failed = map[string]error{}
 	if !c.cfg.Topics.Create {
 		for _, s := range specs {
-			failed[s.Name] = fmt.Errorf("%w: %s; create it, or set kafka.topics.create: true", ErrUnknownTopic, s.Name)
+			failed[s.Name] = fmt.Errorf("%w: %s; create it%s, or set kafka.topics.create: true", ErrUnknownTopic, s.Name, s.needs())
 		}
 		return failed, nil
 	}

@@ -36,10 +36,22 @@ func TestEnsureTopics(t *testing.T) {
 	if err != nil || configs["a"]["retention.ms"] != "1234" || configs["b"]["cleanup.policy"] != "compact" {
 		t.Errorf("configs %v, %v", configs, err)
 	}
-	strict := TopicSpec{Name: "b", Partitions: 3, Configs: map[string]string{"cleanup.policy": "delete"}, Strict: true}
+	strict := TopicSpec{Name: "b", Partitions: 3, Configs: map[string]string{"cleanup.policy": "delete", "retention.ms": "1234"}, Strict: true, Hint: "or set fleet.lanes: 2"}
 	err = c.EnsureTopics(ctx, []TopicSpec{strict})
-	if !errors.Is(err, ErrTopicSettings) || !strings.Contains(err.Error(), "b has 2 partitions, not 3; cleanup.policy=compact, not delete") {
-		t.Errorf("other settings: %v", err)
+	for _, part := range []string{
+		"b has 2 partitions, not 3; cleanup.policy=compact, not delete; ", "delete it while nothing uses it", "--entity-name b --add-config 'cleanup.policy=[delete]'; ", "or set fleet.lanes: 2",
+	} {
+		if !errors.Is(err, ErrTopicSettings) || !strings.Contains(err.Error(), part) {
+			t.Errorf("other settings: %v, without %q", err, part)
+		}
+	}
+	both := TopicSpec{Name: "both", Partitions: 1, Configs: map[string]string{"cleanup.policy": "compact,delete"}, Strict: true}
+	if err := c.EnsureTopics(ctx, []TopicSpec{both}); err != nil {
+		t.Fatal(err)
+	}
+	both.Configs = map[string]string{"cleanup.policy": "delete,compact"}
+	if err := c.EnsureTopics(ctx, []TopicSpec{both}); err != nil {
+		t.Errorf("the order of a list: %v", err)
 	}
 	if err := c.EnsureTopics(ctx, []TopicSpec{{Name: "a/b"}}); !errors.Is(err, linkspan.ErrInvalidTopic) {
 		t.Errorf("an illegal name: %v", err)
@@ -65,8 +77,8 @@ func TestEnsureTopics(t *testing.T) {
 func TestEnsureTopicsReportsMissing(t *testing.T) {
 	cfg := testConfig(startKfake(t).ListenAddrs()...)
 	cfg.Topics.Create = false
-	err := connect(t, cfg).EnsureTopics(testContext(t), []TopicSpec{{Name: "t"}, {Name: "y"}, {Name: "x"}})
-	if !errors.Is(err, ErrUnknownTopic) || !strings.Contains(err.Error(), "x; create it, or set kafka.topics.create: true") || !strings.Contains(err.Error(), "y") {
+	err := connect(t, cfg).EnsureTopics(testContext(t), []TopicSpec{{Name: "t"}, {Name: "y"}, {Name: "x"}, {Name: "z", Partitions: 32, Configs: map[string]string{"cleanup.policy": "compact"}}})
+	if !errors.Is(err, ErrUnknownTopic) || !strings.Contains(err.Error(), "x; create it, or set kafka.topics.create: true") || !strings.Contains(err.Error(), "y") || !strings.Contains(err.Error(), "z; create it with 32 partitions, cleanup.policy=compact, or set") {
 		t.Errorf("missing topics: %v", err)
 	}
 }
