@@ -23,8 +23,8 @@ type Config struct {
 	// what the broker took until it refuses that.
 	Version string `yaml:"version"`
 	// ClientID is the client identifier by which the broker knows our session, so that it survives us. Default
-	// linkspan-FLEET-ENDPOINT. The second worker has "-2" behind it, and so on. Nobody else may use it. A broker of MQTT 3.1
-	// may refuse more than 23 characters.
+	// FLEET-ENDPOINT, as in linkspan-plant-a; with mode all the host's name is behind it. The second worker has "-2" behind it,
+	// and so on. Nobody else may use it. A broker of MQTT 3.1 may refuse more than 23 characters.
 	ClientID string `yaml:"client_id"`
 	// Username and Password are for the broker's login. Default: none.
 	Username string          `yaml:"username"`
