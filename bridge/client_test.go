@@ -196,3 +196,36 @@ routes: [{from: "five:a/#", to: kafka:up}, {from: kafka:up, to: "three:{key}"}, 
 		t.Errorf("got %v", err)
 	}
 }
+
+// explain tells of each endpoint whether and how a message gets there.
+func TestExplainClients(t *testing.T) {
+	t.Parallel()
+	cfg := parse(t, `
+endpoints: {east: {dial: "mqtt://e"}, west: {dial: "mqtt://w"}}
+routes:
+- {from: "mqtt:from/{device}", to: kafka:up, device: "{device}", presence: {offline: [gone]}, retained: skip}
+- {from: kafka:commands, to: "mqtt:to/{key}", device: "{key}", unknown: flood}
+- {from: kafka:mirror, to: "mqtt:from/{key}"}`)
+	key := "t7"
+	for _, c := range []struct {
+		q    Question
+		want []string
+	}{
+		{Question{Topic: "from/t7", Endpoint: "east"}, []string{"t7, which is at east"}},
+		{Question{Topic: "from/t7", Endpoint: "east", Payload: "gone"}, []string{"t7, which has left east"}},
+		{Question{Topic: "from/t7", Endpoint: "east", Retain: true}, []string{"left alone: the broker had retained it"}},
+		{Question{Topic: "else", Endpoint: "east"}, []string{"goes to the dead letter topic linkspan.deadletter: no route"}},
+		{Question{Topic: "else", Endpoint: "devices"}, []string{"refused to the device: no route"}},
+		{Question{Down: true, Topic: "commands", Key: &key}, []string{
+			"subscribers on devices", `the broker of east, if device "t7" is there; if nobody knows where it is: sent there, too`, "the broker of west, if device"}},
+		{Question{Down: true, Topic: "mirror", Key: &key, Headers: [][2]string{{"linkspan.origin", "east"}}}, []string{
+			"the broker of east? no: it came from there", "the broker of west\n", "subscribers on devices"}},
+	} {
+		got, err := Explain(cfg, c.q)
+		for _, want := range c.want {
+			if err != nil || !strings.Contains(got, want) {
+				t.Errorf("%+v: it does not say %q: %v\n%s", c.q, want, err, got)
+			}
+		}
+	}
+}

@@ -48,6 +48,7 @@ routes:
 func TestDial(t *testing.T) {
 	for _, version := range []packet.Version{packet.V5, packet.V311, packet.V31} {
 		t.Run(version.String(), func(t *testing.T) {
+			t.Parallel()
 			plant := newSite(t, version)
 			r := start(t, parse(t, `endpoints: {plant: {dial: "`+plant.url()+`"}}`+plantRoutes))
 			plant.connected("linkspan-plant")

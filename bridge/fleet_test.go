@@ -108,6 +108,7 @@ func firsts(values []string) (first []string) {
 // One process at a time runs an endpoint. When it is stopped, killed or stuck another takes over with the same MQTT session;
 // nothing acknowledged is lost in either direction, and order holds but for repeats (P5, P3, P4, P7, KAL-A9, KAL-A10).
 func TestTakeover(t *testing.T) {
+	t.Parallel()
 	at := embedded(t)
 	k := cluster(t, at)
 	plant := newSite(t, packet.V5)
