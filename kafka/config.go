@@ -86,9 +86,6 @@ type ProducerSettings struct {
 
 // ConsumerSettings is `kafka.consumer`.
 type ConsumerSettings struct {
-	// GroupID is the consumer group of the fleet, for what one instance handles on behalf of all. Default linkspan.
-	// Kafka: group.id.
-	GroupID string `yaml:"group_id"`
 	// SessionTimeout is how long the group waits for an instance that is silent before its partitions go to others.
 	// Default 45s, at least 6s on most clusters. Kafka: session.timeout.ms.
 	SessionTimeout time.Duration `yaml:"session_timeout"`
@@ -149,7 +146,7 @@ func Default() Config {
 			UnknownTopicTimeout: 15 * time.Second,
 		},
 		Consumer: ConsumerSettings{
-			GroupID: "linkspan", SessionTimeout: 45 * time.Second, RebalanceTimeout: time.Minute, CommitInterval: time.Second,
+			SessionTimeout: 45 * time.Second, RebalanceTimeout: time.Minute, CommitInterval: time.Second,
 			StartOffset: "earliest", IsolationLevel: "read_committed",
 			FetchMaxBytes: 8 << 20, FetchMaxPartitionBytes: 1 << 20, FetchMinBytes: 1, FetchMaxWait: 5 * time.Second,
 			MaxInFlight: 1000, MaxInFlightBytes: 64 << 20, DiscoveryInterval: 5 * time.Second, DrainTimeout: 10 * time.Second,
@@ -202,7 +199,6 @@ func (s *ProducerSettings) validate(p *problems, retry time.Duration) {
 func (s *ConsumerSettings) validate(p *problems) {
 	p.oneOf("consumer.start_offset", s.StartOffset, "earliest", "latest")
 	p.oneOf("consumer.isolation_level", s.IsolationLevel, "read_committed", "read_uncommitted")
-	p.check("consumer.group_id", s.GroupID != "", "must not be empty")
 	p.within("consumer.session_timeout", s.SessionTimeout, 100*time.Millisecond, time.Hour)
 	p.within("consumer.rebalance_timeout", s.RebalanceTimeout, 100*time.Millisecond, time.Hour)
 	p.within("consumer.commit_interval", s.CommitInterval, 10*time.Millisecond, time.Hour)

@@ -43,7 +43,6 @@ func TestValidate(t *testing.T) {
 		"kafka.producer.unknown_topic_timeout":               func(c *Config) { c.Producer.UnknownTopicTimeout = 0 },
 		"kafka.consumer.start_offset":                        func(c *Config) { c.Consumer.StartOffset = "none" },
 		"kafka.consumer.isolation_level":                     func(c *Config) { c.Consumer.IsolationLevel = "" },
-		"kafka.consumer.group_id":                            func(c *Config) { c.Consumer.GroupID = "" },
 		"kafka.consumer.fetch_max_partition_bytes":           func(c *Config) { c.Consumer.FetchMaxPartitionBytes = 100 << 20 },
 		"kafka.consumer.max_in_flight: must be at least 1":   func(c *Config) { c.Consumer.MaxInFlight = 0 },
 		"kafka.topics.partitions":                            func(c *Config) { c.Topics.Partitions = -1 },
