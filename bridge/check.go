@@ -78,6 +78,9 @@ func clientNotes(name string, c *client.Config, table *route.Table) (notes []str
 	if c.SessionExpiry == 0 && c.QoS > 0 {
 		note("session_expiry is 0: what is published while Linkspan is away is lost, whatever its QoS")
 	}
+	if c.Mode == client.ModeAll {
+		note("mode all: %s is the client_id of this process; each needs one of its own, and the same after a restart", c.ClientID)
+	}
 	if c.Workers > 1 || c.Mode == client.ModeAll {
 		note("several connections share its messages, so the order of a topic is only as good as the broker keeps it")
 	}

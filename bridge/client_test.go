@@ -165,14 +165,14 @@ func TestCheckClients(t *testing.T) {
 	cfg := parse(t, `
 endpoints:
   five: {dial: "`+five.url()+`", session_expiry: 0s}
-  three: {dial: "`+three.url()+`", workers: 2}
+  three: {dial: "`+three.url()+`", mode: all, client_id: mine}
   away: {dial: "mqtt://`+away.addr()+`"}
   idle: {dial: "mqtt://nowhere"}
 routes: [{from: "five:a/#", to: kafka:up}, {from: kafka:up, to: "three:{key}"}, {from: "away:#", to: kafka:up}, {from: "three:a/#", to: kafka:up}]`)
 	notes, err := Check(cfg)
 	all := strings.Join(notes, "\n")
 	for _, want := range []string{
-		"endpoints.five: session_expiry is 0", "endpoints.three: several connections share", "endpoints.idle: no route names it",
+		"endpoints.five: session_expiry is 0", "endpoints.three: several connections share", "endpoints.three: mode all: mine is the client_id", "endpoints.idle: no route names it",
 		"messages can go round: route-4 → route-2 → (three) → route-4",
 	} {
 		if err != nil || !strings.Contains(all, want) {
