@@ -78,6 +78,7 @@ func (d *dialer) begin() *dialed {
 		client: client.New(d.cfg, routes.Filters(d.name), sessionState{d}, d.b.log),
 		direct: d.b.client.NewConsumer(kafka.ConsumerConfig{
 			Topics: topics, Patterns: patterns, Group: d.b.cfg.Fleet.EndpointGroup(d.name), Alone: d.cfg.Mode == client.ModeOne,
+			SessionTimeout: d.b.cfg.Fleet.SessionTimeout,
 		}),
 	}
 	d.last.Store(run)

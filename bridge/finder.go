@@ -30,10 +30,12 @@ func newFinder(b *bridge) *finder {
 	cfg, producer := b.cfg.Fleet, b.client.Producer()
 	topics, patterns := b.routes.Located()
 	l := &finder{
-		places:   fleet.NewLocations(cfg, producer, b.log),
-		consumer: b.client.NewConsumer(kafka.ConsumerConfig{Topics: topics, Patterns: patterns, Group: cfg.RouterGroup()}),
-		devices:  b.client.Follow(cfg.DevicesTopic()),
-		parked:   b.client.Follow(cfg.ParkedTopic()),
+		places: fleet.NewLocations(cfg, producer, b.log),
+		consumer: b.client.NewConsumer(kafka.ConsumerConfig{
+			Topics: topics, Patterns: patterns, Group: cfg.RouterGroup(), SessionTimeout: cfg.SessionTimeout,
+		}),
+		devices: b.client.Follow(cfg.DevicesTopic()),
+		parked:  b.client.Follow(cfg.ParkedTopic()),
 	}
 	l.guard = &guard{dead: b.dead, down: true, counts: &l.dead}
 	parts := fleet.Parts{Locate: locate(b.routes), To: producer, Read: reader(b.client), Refuse: l.guard.Refuse, Log: b.log}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 
 	"github.com/linkspan/linkspan/kafka"
@@ -170,4 +171,48 @@ func TestDeviceOnAListener(t *testing.T) {
 	eventually(t, "the router leaves it alone", func() bool { return c.sum(`router_records_total{outcome="local"}`) == 1 })
 	c.arrives(c.east, "winch")
 	c.arrives(c.west, "winch")
+}
+
+// A process that is killed while records for devices are on their way takes none with it, whatever it was doing for the fleet
+// (KAL-A10, P5), and each device gets its records in order, but for repeats (P3).
+func TestRecordsFindTheirDeviceThroughAKill(t *testing.T) {
+	t.Parallel()
+	at := embedded(t)
+	k := cluster(t, at)
+	sites := map[string]*site{"east": newSite(t, packet.V5), "west": newSite(t, packet.V5)}
+	text := `
+kafka: {brokers: [` + at + `], consumer: {commit_interval: 50ms}}
+fleet: {session_timeout: 2s}
+endpoints:
+  east: {dial: "` + sites["east"].url() + `", username: %[1]s}
+  west: {dial: "` + sites["west"].url() + `", username: %[1]s}` + coastRoutes
+	procs := map[string]*proc{}
+	for _, name := range []string{"first", "second"} {
+		procs[name] = spawn(t, fmt.Sprintf(text, name))
+	}
+	for name, s := range sites {
+		s.connected("linkspan-" + name)
+		s.publish("from/at-"+name+"/x", "here")
+	}
+	var want []string
+	more := func() {
+		for range 30 {
+			want = append(want, fmt.Sprint(len(want)))
+			for name := range sites {
+				produce(t, k, "commands", "at-"+name, want[len(want)-1])
+			}
+		}
+	}
+	more()
+	procs[sites["east"].owner("linkspan-east")].signal(t, syscall.SIGKILL)
+	more()
+	for name, s := range sites {
+		eventually(t, "all has arrived in the "+name, func() bool { return len(firsts(s.payloads("to/at-"+name))) == len(want) })
+		if got := firsts(s.payloads("to/at-" + name)); !slices.Equal(got, want) {
+			t.Errorf("in the %s: %v", name, got)
+		}
+	}
+	if letters := records(t, k, "linkspan.deadletter"); len(letters) > 0 {
+		t.Errorf("%d dead letters, the first: %v", len(letters), letters[0].Record.Headers)
+	}
 }
