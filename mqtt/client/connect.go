@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net"
@@ -156,9 +158,6 @@ func (c *conn) introduce() error {
 		return err
 	}
 	var ack packet.Connack
-	if raw.Type() != packet.CONNACK { // [MQTT-3.2.0-1]
-		return violation(packet.ProtocolError, "the other side answers CONNECT with a %v", raw.Type())
-	}
 	if err := ack.Decode(c.version, raw); err != nil {
 		return failedWith(CauseProtocol, err)
 	}
@@ -181,9 +180,12 @@ func (c *conn) introduce() error {
 	return nil
 }
 
-// first reads the first packet.
+// first reads the first packet, which is a CONNACK from a broker [MQTT-3.2.0-1].
 func (c *conn) first() (packet.Raw, error) {
 	for {
+		if c.n > c.r && c.in[c.r] != byte(packet.CONNACK)<<4 {
+			return packet.Raw{}, failed(CauseProtocol, "the other side is no MQTT broker, or not at this address: it answers CONNECT with %q", c.in[c.r:min(c.n, c.r+16)])
+		}
 		raw, n, _, err := packet.Cut(c.in[c.r:c.n], c.w.c.cfg.MaxPacketSize)
 		if err != nil {
 			return raw, failedWith(CauseProtocol, err)
@@ -194,10 +196,17 @@ func (c *conn) first() (packet.Raw, error) {
 		}
 		m, err := c.nc.Read(c.space())
 		c.n += m
+		var alert tls.AlertError
 		switch {
 		case err == nil || m > 0:
+		case errors.As(err, &alert): // TLS 1.3 refuses our certificate after the handshake
+			return raw, failedWith(CauseTLS, err)
 		case errors.Is(err, io.EOF), isReset(err):
-			return raw, &failure{cause: CauseProtocol, remote: true, err: errHungUp}
+			f := &failure{cause: CauseProtocol, remote: true, err: errHungUp}
+			if c.target.tls && c.w.c.cfg.TLS.Cert == "" { // its alert may be lost on the way
+				f.err = fmt.Errorf("%w; perhaps it wants a client certificate (tls.cert)", errHungUp)
+			}
+			return raw, f
 		default:
 			return raw, why(err)
 		}

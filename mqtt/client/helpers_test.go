@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net"
@@ -289,6 +291,8 @@ func (s *sink) set(f func(*sink)) {
 func (s *sink) wait(n int) []*linkspan.Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	tardy := time.AfterFunc(mqtttest.Patience, func() { panic("the messages do not come") })
+	defer tardy.Stop()
 	for len(s.messages) < n {
 		s.changed.Wait()
 	}
@@ -394,3 +398,9 @@ var errPassing = errors.New("passing")
 var resumed = packet.Connack{SessionPresent: true}
 
 var everyVersion = []packet.Version{packet.V31, packet.V311, packet.V5}
+
+// accepts is a server's answer to the key of a WebSocket [RFC 6455, 4.2.2].
+func accepts(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}

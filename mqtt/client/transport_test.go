@@ -1,0 +1,259 @@
+package client_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt"
+	"github.com/linkspan/linkspan/mqtt/client"
+	"github.com/linkspan/linkspan/session"
+)
+
+// authority signs certificates for tests.
+type authority struct {
+	t    testing.TB
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	file string
+}
+
+func newAuthority(t testing.TB) *authority {
+	a := &authority{t: t, file: filepath.Join(t.TempDir(), "ca.pem")}
+	a.key, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true,
+		BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.cert, _ = x509.ParseCertificate(der)
+	a.write(a.file, "CERTIFICATE", der)
+	return a
+}
+
+func (a *authority) write(file, kind string, der []byte) {
+	a.t.Helper()
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// issue returns the files of a certificate for that host name and its key.
+func (a *authority) issue(host string) (cert, key string) {
+	a.t.Helper()
+	k, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: host},
+		DNSNames: []string{host}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, k.Public(), a.key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	keyDER, _ := x509.MarshalPKCS8PrivateKey(k)
+	dir := a.t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	a.write(cert, "CERTIFICATE", der)
+	a.write(key, "PRIVATE KEY", keyDER)
+	return cert, key
+}
+
+// A listener is our own broker, on real sockets.
+type listener struct {
+	*mqtt.Listener
+	registry *session.Registry
+	sink     *sink
+}
+
+func listen(t testing.TB, cfg mqtt.ListenerConfig) *listener {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	l := &listener{sink: newSink()}
+	sessions := session.DefaultConfig()
+	sessions.Uplink = l.sink
+	l.registry = session.NewRegistry(sessions, log)
+	var err error
+	if l.Listener, err = mqtt.Listen(cfg, l.registry, log); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx, l.sink) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if err := l.registry.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func listenerConfig(scheme string) mqtt.ListenerConfig {
+	cfg := mqtt.DefaultListenerConfig()
+	cfg.URL = scheme + "://127.0.0.1:0"
+	return cfg
+}
+
+// url is how to dial l.
+func (l *listener) url(scheme string) string { return scheme + "://" + l.Addr().String() }
+
+// bothWays sends messages up and down between r and l.
+func bothWays(t *testing.T, r *run, l *listener) {
+	t.Helper()
+	until(t, "it is subscribed", func() bool { return len(r.Status().Filters) == 1 })
+	big := strings.Repeat("x", 300_000)
+	for i, payload := range []string{"up", big} {
+		m := linkspan.Message{Topic: "up/1", Payload: []byte(payload), QoS: 1}
+		l.registry.Send(context.Background(), &m, func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		if got := r.sink.wait(i + 1); string(got[i].Payload) != payload {
+			t.Error("what came up is not what was sent")
+		}
+	}
+	for qos := range byte(3) {
+		delivered(t, r.send(down(qos, "down/1", big)))
+	}
+	for _, m := range l.sink.wait(3) {
+		if string(m.Payload) != big || m.Topic != "down/1" {
+			t.Error("what went down is not what was sent")
+		}
+	}
+}
+
+// UNS-A8: all versions over all transports, with certificates verified both ways.
+func TestTransports(t *testing.T) {
+	a := newAuthority(t)
+	for _, scheme := range []string{"mqtt", "mqtts", "ws", "wss"} {
+		for _, v := range everyVersion {
+			t.Run(scheme+" "+v.String(), func(t *testing.T) {
+				cfg := listenerConfig(scheme)
+				own := client.TLSConfig{}
+				if scheme == "mqtts" || scheme == "wss" {
+					cfg.TLS.Cert, cfg.TLS.Key = a.issue("broker.example")
+					cfg.TLS.ClientCA = a.file
+					own.CA, own.ServerName = a.file, "broker.example"
+					own.Cert, own.Key = a.issue("linkspan.example")
+				}
+				l := listen(t, cfg)
+				r := start(t, l.url(scheme), filters("up/#"), version(v.String()), config(func(c *client.Config) { c.TLS = own }))
+				bothWays(t, r, l)
+			})
+		}
+	}
+}
+
+// UNS-A8, UNS-W7: each TLS key does what it says, and what it does not say is verified.
+func TestTLS(t *testing.T) {
+	a, stranger := newAuthority(t), newAuthority(t)
+	_, otherKey := a.issue("other.example")
+	for _, test := range []struct {
+		name   string
+		change func(c *client.TLSConfig)
+		server func(c *mqtt.ListenerConfig)
+		want   string // in the error; "": connects
+	}{
+		{"verified", func(*client.TLSConfig) {}, nil, ""},
+		{"authorities of the system", func(c *client.TLSConfig) { c.CA = "" }, nil, "unknown authority"},
+		{"another authority", func(c *client.TLSConfig) { c.CA = stranger.file }, nil, "unknown authority"},
+		{"the address is not in the certificate", func(c *client.TLSConfig) { c.ServerName = "" }, nil, "127.0.0.1"},
+		{"another name", func(c *client.TLSConfig) { c.ServerName = "other.example" }, nil, "other.example"},
+		{"any name", func(c *client.TLSConfig) { c.ServerName, c.AnyName = "other.example", true }, nil, ""},
+		{"any name of another authority", func(c *client.TLSConfig) { c.AnyName, c.CA = true, stranger.file }, nil, "unknown authority"},
+		{"insecure", func(c *client.TLSConfig) { c.Insecure, c.CA = true, "" }, nil, ""},
+		{"min_version", func(c *client.TLSConfig) { c.MinVersion = "1.3" }, nil, ""},
+		{"ciphers", func(c *client.TLSConfig) { c.Ciphers = []string{"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"} }, nil, ""},
+		{"no such file", func(c *client.TLSConfig) { c.CA = "/no/such/file" }, nil, "/no/such/file"},
+		{"a file without certificate", func(c *client.TLSConfig) { c.CA = otherKey }, nil, "holds no certificate"},
+		{"a key of another certificate", func(c *client.TLSConfig) { c.Cert, c.Key = a.file, otherKey }, nil, "private key"},
+		{"no client certificate", func(*client.TLSConfig) {}, func(c *mqtt.ListenerConfig) { c.TLS.ClientCA = a.file }, "certificate"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := listenerConfig("mqtts")
+			cfg.TLS.Cert, cfg.TLS.Key = a.issue("broker.example")
+			if test.server != nil {
+				test.server(&cfg)
+			}
+			l := listen(t, cfg)
+			own := client.TLSConfig{CA: a.file, ServerName: "broker.example"}
+			test.change(&own)
+			r := start(t, l.url("mqtts"), filters("up/#"), config(func(c *client.Config) { c.TLS = own }))
+			if test.want != "" {
+				until(t, "it is refused", func() bool { return strings.Contains(r.Status().LastError, test.want) })
+				return
+			}
+			bothWays(t, r, l)
+			warnings := 0
+			if own.Insecure {
+				warnings = 1
+			}
+			if n := r.log.count("level=WARN", "not verified"); n != warnings {
+				t.Errorf("%d warnings", n)
+			}
+		})
+	}
+}
+
+// Certificates are read again at each connect: one that was put right is used.
+func TestCertificatesAreReadAgain(t *testing.T) {
+	a := newAuthority(t)
+	cfg := listenerConfig("mqtts")
+	cfg.TLS.Cert, cfg.TLS.Key = a.issue("broker.example")
+	l := listen(t, cfg)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	r := start(t, l.url("mqtts"), config(func(c *client.Config) { c.TLS = client.TLSConfig{CA: ca, ServerName: "broker.example"} }))
+	until(t, "it is missed", func() bool { return r.Stats().Failures[client.CauseTLS].Load() > 0 })
+	text, err := os.ReadFile(a.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(ca, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it is connected", func() bool { return r.Status().Connected })
+}
+
+// CON-A3: every legal topic comes through.
+func TestLegalTopics(t *testing.T) {
+	l := listen(t, listenerConfig("mqtt"))
+	r := start(t, l.url("mqtt"), filters("a/#"))
+	until(t, "it is subscribed", func() bool { return len(r.Status().Filters) == 1 })
+	topics := []string{"a", "a/", "a/b c", "a/ü/日本", "a//b", "a/x:y,z", "a/\"{}\"", "a/" + strings.Repeat("l/", 100)}
+	for _, topic := range topics {
+		m := linkspan.Message{Topic: topic, QoS: 1}
+		l.registry.Send(context.Background(), &m, func(error) {})
+	}
+	for i, m := range r.sink.wait(len(topics)) {
+		if m.Topic != topics[i] {
+			t.Errorf("%q came as %q", topics[i], m.Topic)
+		}
+	}
+}
+
+// No Local [MQTT-3.8.3-3] is left to the broker.
+func TestNoLocal(t *testing.T) {
+	l := listen(t, listenerConfig("mqtt"))
+	r := start(t, l.url("mqtt"), filters("a/#"))
+	until(t, "it is subscribed", func() bool { return len(r.Status().Filters) == 1 })
+	m := linkspan.Message{Topic: "a", Payload: []byte("ours"), QoS: 1, Client: "linkspan-plant"}
+	l.registry.Send(context.Background(), &m, func(error) {})
+	m.Payload, m.Client = []byte("theirs"), "device"
+	l.registry.Send(context.Background(), &m, func(error) {})
+	r.sink.got(t, "theirs")
+}
