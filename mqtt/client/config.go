@@ -70,8 +70,8 @@ type Config struct {
 	// Mode is one, the default: one process of the fleet is connected at a time. all: each is, and they share the messages as
 	// workers do; each needs a client_id of its own then.
 	Mode string `yaml:"mode"`
-	// Share is the name of the shared subscription, of which / + # are no part. Default: the client identifier. With mode all
-	// it must be the same for all.
+	// Share is the name of the shared subscription, of which / + # are no part. Default: the client identifier, and with mode
+	// all FLEET-ENDPOINT, since it must be the same for all.
 	Share string `yaml:"share"`
 
 	// Reconnect is the pause between attempts to connect.
