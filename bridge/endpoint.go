@@ -15,7 +15,7 @@ import (
 type Endpoint struct {
 	// An endpoint that devices connect to: Linkspan is their broker.
 	Listener *Listener `yaml:",shape=listen"`
-	// An endpoint that is a client of a broker that is already there. docs/client-endpoints.md tells the whole.
+	// An endpoint that is a client of a broker that is already there; [client endpoints](client-endpoints.md) tells the whole.
 	Client *Client `yaml:",shape=dial"`
 }
 
