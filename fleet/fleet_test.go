@@ -55,9 +55,11 @@ func (w *world) step(kills bool) {
 			w.produce(topic, device)
 		}
 	case 3:
-		p.places.Learn(w.t.Context(), pickOf(w, w.devices, "device"), pickOf(w, w.brokers, "endpoint"), time.Now())
+		device := pickOf(w, w.devices, "device")
+		p.places.Learn(w.t.Context(), device, w.broker(device), time.Now())
 	case 4:
-		p.places.Leave(w.t.Context(), pickOf(w, w.devices, "device"), pickOf(w, w.brokers, "endpoint"), time.Now())
+		device := pickOf(w, w.devices, "device")
+		p.places.Leave(w.t.Context(), device, w.broker(device), time.Now())
 	case 5, 6, 7:
 		key := pickOf(w, w.sources, "source")
 		f := w.feeds[key]
@@ -176,7 +178,7 @@ func (w *world) finish() {
 	}
 	for _, d := range w.devices {
 		if w.pick(2, "seen") == 0 {
-			w.processes[0].places.Learn(w.t.Context(), d, pickOf(w, w.brokers, "endpoint"), time.Now())
+			w.processes[0].places.Learn(w.t.Context(), d, w.broker(d), time.Now())
 		}
 	}
 	for range 2000 {
@@ -261,7 +263,8 @@ func (w *world) check() {
 	}
 }
 
-// checkRecord reads a record as the endpoint does that it is for. Behind newer ones of its device, it must be a repetition.
+// checkRecord reads a record as the endpoint does that it is for. Behind newer ones of its device, it must be a repetition; but
+// where a device moves while its records are on their way to both brokers, and their sender is killed, there is no order.
 func (w *world) checkRecord(m *linkspan.Message, arrived map[string]int, newest map[string]int64, unwrap *names) {
 	broker := string(m.Record.Headers[len(m.Record.Headers)-2].Value)
 	if mine, err := unwrapInbox(m, broker, unwrap); err != nil || !mine {
@@ -274,7 +277,7 @@ func (w *world) checkRecord(m *linkspan.Message, arrived map[string]int, newest 
 	}
 	of := broker + " " + m.Record.Topic + " " + string(m.Record.Key)
 	last, some := newest[of]
-	if some && m.Record.Offset < last && arrived[string(m.Payload)] == 0 {
+	if some && m.Record.Offset < last && arrived[string(m.Payload)] == 0 && !(w.moves && w.rough) {
 		w.t.Fatalf("%s came to %s after offset %d", m.Payload, broker, last)
 	}
 	newest[of] = max(last, m.Record.Offset)

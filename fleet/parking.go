@@ -29,6 +29,8 @@ import (
 // order. So do those of an owner that works on without knowing that it is none any more.
 type Parking struct {
 	cfg     Config
+	topic   string // the log's
+	inbox   string // name of the topic
 	places  *Locations
 	parts   Parts
 	log     *slog.Logger
@@ -77,7 +79,7 @@ type waiting struct{ offset, until int64 }
 // and what is ours of it is released by Own. places must be fed, too.
 func NewParking(cfg Config, places *Locations, parts Parts) *Parking {
 	p := &Parking{
-		cfg: cfg, places: places, parts: parts, log: logger(parts.Log), clock: time.Now,
+		cfg: cfg, topic: cfg.ParkedTopic(), inbox: cfg.InboxTopic(), places: places, parts: parts, log: logger(parts.Log), clock: time.Now,
 		barrier: newBarrier(cfg.ParkedTopic(), cfg.Lanes, parts.To), lanes: make([]lane, cfg.Lanes),
 	}
 	for i := range p.lanes {
@@ -119,7 +121,7 @@ func (p *Parking) park(ctx context.Context, m *linkspan.Message, loc *Located, l
 	l.mu.Unlock()
 	p.writing.Add(1)
 	w := wrappings.Get().(*wrapping)
-	w.forParking(m, p.cfg.ParkedTopic(), lane, device, p.clock().Add(wait), stamp{p.barrier.life, number})
+	w.forParking(m, p.topic, lane, device, p.clock().Add(wait), stamp{p.barrier.life, number})
 	p.parts.To.Send(ctx, &w.m, func(err error) {
 		p.writing.Add(-1)
 		if err != nil {

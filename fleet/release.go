@@ -187,10 +187,10 @@ func (r *releaser) release(ctx context.Context, jobs map[string]*job, offsets []
 	}
 	for len(offsets) > 0 && ctx.Err() == nil {
 		from := offsets[0]
-		next, err := r.p.parts.Read(ctx, r.p.cfg.ParkedTopic(), r.number, from, releaseBytes, read)
+		next, err := r.p.parts.Read(ctx, r.p.topic, r.number, from, releaseBytes, read)
 		switch {
 		case linkspan.IsPermanent(err): // retention was faster
-			r.p.log.Error("a parked record is no longer in the log", "topic", r.p.cfg.ParkedTopic(), "partition", r.number, "offset", from, "err", err)
+			r.p.log.Error("a parked record is no longer in the log", "topic", r.p.topic, "partition", r.number, "offset", from, "err", err)
 			next = from + 1
 		case err != nil || next <= from:
 			halt(jobs)
@@ -250,7 +250,7 @@ func (r *releaser) one(ctx context.Context, window *linkspan.Window[step], j *jo
 	}
 	keep := m.Clone()
 	w := wrappings.Get().(*wrapping)
-	w.forInbox(m, r.p.cfg.InboxTopic(), r.p.cfg.Lanes, endpoint)
+	w.forInbox(m, r.p.inbox, r.p.cfg.Lanes, endpoint)
 	r.p.parts.To.Send(ctx, &w.m, func(err error) {
 		switch {
 		case err == nil:
@@ -374,7 +374,7 @@ func (r *releaser) mark(ctx context.Context, jobs map[string]*job, all bool) boo
 	for _, m := range marks {
 		done, _ := window.Open(m)
 		r.p.parts.To.Send(context.WithoutCancel(ctx), &linkspan.Message{Payload: []byte{}, Record: linkspan.Record{
-			Topic: r.p.cfg.ParkedTopic(), Partition: r.number, Key: []byte(m.device),
+			Topic: r.p.topic, Partition: r.number, Key: []byte(m.device),
 			Headers: []linkspan.Header{{Key: headerReleased, Value: strconv.AppendInt(nil, m.offset, 10)}},
 		}}, done)
 	}

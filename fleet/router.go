@@ -16,9 +16,11 @@ import (
 //
 // The records of one partition that are for one device get into an inbox in their order (P3), whichever processes route
 // them one after the other, and whether they were parked or not. Where a device moves from one broker to another, what
-// was put into the first one's inbox before the move was known stays there, and is sent there.
+// was put into the first one's inbox before the move was known stays there, and is sent there; there is no order between
+// inboxes, and if the router is killed while records are on their way to both, what it repeats may be for the other one.
 type Router struct {
 	cfg     Config
+	inbox   string // name of the topic
 	places  *Locations
 	parking *Parking
 	parts   Parts
@@ -57,7 +59,7 @@ type sourceKey struct {
 // NewRouter returns a router. Before it is sent anything, places and parking must have applied what was in their logs at the
 // start.
 func NewRouter(cfg Config, places *Locations, parking *Parking, parts Parts) *Router {
-	r := &Router{cfg: cfg, places: places, parking: parking, parts: parts, log: logger(parts.Log), sources: map[sourceKey]*source{}}
+	r := &Router{cfg: cfg, inbox: cfg.InboxTopic(), places: places, parking: parking, parts: parts, log: logger(parts.Log), sources: map[sourceKey]*source{}}
 	parking.barrier.moved = r.moved
 	return r
 }
@@ -96,7 +98,8 @@ func (r *Router) source(m *linkspan.Message) *source {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s = r.sources[key]; s == nil {
-		s = &source{r: r}
+		s = &source{r: r, nudge: none}
+		s.back.Store(none)
 		r.sources[key] = s
 	}
 	return s
@@ -146,6 +149,7 @@ func (r *Router) parkOrSend(ctx context.Context, s *source, m *linkspan.Message,
 	if away.Load() > 0 {
 		return false // what is on its way to an inbox could come in after what is parked now and released by another
 	}
+	offset := m.Record.Offset
 	r.parking.park(ctx, m, loc, lane, func(err error) {
 		if err == nil {
 			r.stats.Parked.Add(1)
@@ -153,7 +157,7 @@ func (r *Router) parkOrSend(ctx context.Context, s *source, m *linkspan.Message,
 			return
 		}
 		if !linkspan.IsPermanent(err) {
-			s.giveBack(err)
+			s.giveBack(offset, err)
 		}
 		r.refuse(err, done)
 	})
@@ -177,19 +181,19 @@ func (r *Router) refuse(err error, done func(error)) {
 
 // send puts m into the inbox of one endpoint. away, if any, is counted up meanwhile.
 func (r *Router) send(ctx context.Context, s *source, m *linkspan.Message, away *atomic.Int32, endpoint string, done func(error)) {
-	f := r.flight(s, 1, away, done)
+	f := r.flight(s, m.Record.Offset, 1, away, done)
 	w := wrappings.Get().(*wrapping)
-	w.forInbox(m, r.cfg.InboxTopic(), r.cfg.Lanes, endpoint)
+	w.forInbox(m, r.inbox, r.cfg.Lanes, endpoint)
 	r.parts.To.Send(ctx, &w.m, f.finish)
 	w.free()
 }
 
 // flood puts m into the inboxes of all endpoints.
 func (r *Router) flood(ctx context.Context, s *source, m *linkspan.Message, endpoints []string, done func(error)) {
-	f := r.flight(s, len(endpoints), nil, done)
+	f := r.flight(s, m.Record.Offset, len(endpoints), nil, done)
 	w := wrappings.Get().(*wrapping)
 	for _, endpoint := range endpoints {
-		w.forInbox(m, r.cfg.InboxTopic(), r.cfg.Lanes, endpoint)
+		w.forInbox(m, r.inbox, r.cfg.Lanes, endpoint)
 		r.parts.To.Send(ctx, &w.m, f.finish)
 	}
 	w.free()

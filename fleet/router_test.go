@@ -295,9 +295,9 @@ func TestParkingThatFailsIsGivenBack(t *testing.T) {
 }
 
 func BenchmarkRouter(b *testing.B) {
-	cfg := DefaultConfig()
+	cfg, endpoints := DefaultConfig(), []string{"plant-a"}
 	parts := Parts{To: nowhere{}, Locate: func(m *linkspan.Message) (Located, bool, error) {
-		return Located{Device: m.Topic, Endpoints: []string{"plant-a"}, Unknown: Flood}, true, nil
+		return Located{Device: m.Topic, Endpoints: endpoints, Unknown: Flood}, true, nil
 	}}
 	places := NewLocations(cfg, nowhere{}, nil)
 	r := NewRouter(cfg, places, NewParking(cfg, places, parts), parts)

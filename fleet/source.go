@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -22,8 +23,10 @@ type source struct {
 
 	again  atomic.Bool           // somebody wants held looked at
 	failed atomic.Pointer[error] // with which it is to be given back
-	// behind is set from when a record failed until the sender begins again with it: what it sends meanwhile may not overtake.
-	behind atomic.Bool
+	// back is the first offset that was given back and has not come again, none if there is none; nudge the first one behind
+	// it that came nevertheless.
+	back  atomic.Int64
+	nudge int64 // guarded by mu
 	// sent counts what is on its way to an inbox, by hash of the device: a collision makes a record wait for no reason.
 	sent [64]atomic.Int32
 }
@@ -46,24 +49,42 @@ func (s *source) away(device string) *atomic.Int32 {
 // errBehind: a record before this one of its partition has failed.
 var errBehind = errors.New("a record before this one is to be sent again first")
 
-// follow notes that the record at offset has come, and reports whether it may go on. Where it does not follow the one before,
-// others may have had the partition since, and what they have parked must be read first. s is locked.
+const none = math.MaxInt64
+
+// follow notes that the record at offset has come, and reports whether it may go on: not so while one before it was given
+// back and has not come again. Where records are missing between this one and those that we have sent on, others had
+// the partition meanwhile, and what they have parked must be read first. s is locked.
+//
+// It is not enough that offsets follow each other: we may have given back the one before when others had the partition already.
+// That shows when a record comes a second time and the one that was given back does not come before it.
 func (s *source) follow(offset int64) bool {
-	if !s.known || offset > s.next {
+	back := s.back.Load()
+	switch {
+	case !s.known || offset > s.next || offset == s.nudge && offset > back:
 		s.since = s.r.parking.barrier.tick()
+	case offset > back:
+		s.next, s.nudge = max(s.next, offset+1), min(s.nudge, offset)
+		return false
 	}
-	if again := s.known && offset < s.next; again {
-		s.behind.Store(false)
+	if back != none {
+		s.back.Store(none)
 	}
-	s.known, s.next = true, max(s.next, offset+1)
-	return !s.behind.Load()
+	s.known, s.next, s.nudge = true, max(s.next, offset+1), none
+	return true
 }
 
-// giveBack has what waits, and what comes, given back until the sender begins again where err happened.
-func (s *source) giveBack(err error) {
-	s.behind.Store(true)
+// giveBack has what waits given back, and what comes, until the sender begins again with the record at offset, which was
+// given back with err.
+func (s *source) giveBack(offset int64, err error) {
+	s.lower(offset)
 	s.failed.Store(&err)
 	s.kick()
+}
+
+// lower makes back at most offset.
+func (s *source) lower(offset int64) {
+	for back := s.back.Load(); offset < back && !s.back.CompareAndSwap(back, offset); back = s.back.Load() {
+	}
 }
 
 // kick has held looked at, by whoever has s locked.
@@ -85,6 +106,7 @@ func (s *source) run() {
 func (s *source) drain() {
 	if err := s.failed.Swap(nil); err != nil {
 		for _, h := range s.held {
+			s.lower(h.m.Record.Offset)
 			s.r.refuse(*err, h.done)
 		}
 		s.r.held.Add(-int64(len(s.held)))
@@ -115,16 +137,16 @@ func (r *Router) moved(err error) {
 	r.mu.RUnlock()
 	for _, s := range all {
 		if err != nil {
-			s.giveBack(err)
-		} else {
-			s.kick()
+			s.failed.Store(&err)
 		}
+		s.kick()
 	}
 }
 
 // flight is a record on its way to inboxes.
 type flight struct {
 	s      *source
+	offset int64
 	away   *atomic.Int32
 	done   func(error)
 	copies int32
@@ -136,7 +158,7 @@ type flight struct {
 }
 
 // flight returns one for so many inboxes.
-func (r *Router) flight(s *source, copies int, away *atomic.Int32, done func(error)) *flight {
+func (r *Router) flight(s *source, offset int64, copies int, away *atomic.Int32, done func(error)) *flight {
 	f, _ := r.flights.Get().(*flight)
 	if f == nil {
 		f = new(flight)
@@ -145,7 +167,7 @@ func (r *Router) flight(s *source, copies int, away *atomic.Int32, done func(err
 	if away != nil {
 		away.Add(1)
 	}
-	f.s, f.away, f.done, f.copies, f.left, f.err = s, away, done, int32(copies), int32(copies), nil
+	f.s, f.offset, f.away, f.done, f.copies, f.left, f.err = s, offset, away, done, int32(copies), int32(copies), nil
 	return f
 }
 
@@ -157,10 +179,10 @@ func (f *flight) end(err error) {
 		f.err = err
 	}
 	f.left--
-	s, last := f.s, f.left == 0
+	s, offset, last := f.s, f.offset, f.left == 0
 	f.mu.Unlock()
 	if err != nil && !linkspan.IsPermanent(err) {
-		s.giveBack(err)
+		s.giveBack(offset, err)
 	}
 	if !last {
 		return

@@ -21,6 +21,7 @@ type world struct {
 	brokers []string
 	topics  []string
 	sources []sourceKey
+	moves   bool // devices move from broker to broker
 
 	mu        sync.Mutex                       // guards logs, which owners of lanes read meanwhile
 	logs      map[string][][]*linkspan.Message // by topic and partition; nil: a gap
@@ -57,6 +58,7 @@ func newWorld(t *rapid.T) *world {
 	w.logs[deadTopic] = make([][]*linkspan.Message, 1)
 	// The less there is, the more often things meet.
 	w.devices, w.brokers, w.topics = allDevices[:1+w.pick(3, "devices")], allBrokers[:1+w.pick(2, "brokers")], allTopics[:1+w.pick(3, "topics")]
+	w.moves = w.pick(2, "moves") == 0
 	for _, topic := range w.topics {
 		for partition := range int32(1 + w.pick(2, "partitions")) {
 			w.logs[topic] = append(w.logs[topic], nil)
@@ -70,6 +72,14 @@ func newWorld(t *rapid.T) *world {
 func (w *world) pick(n int, what string) int { return rapid.IntRange(0, n-1).Draw(w.t, what) }
 
 func pickOf[T any](w *world, list []T, what string) T { return list[w.pick(len(list), what)] }
+
+// broker returns one where the device may be.
+func (w *world) broker(device string) string {
+	if w.moves {
+		return pickOf(w, w.brokers, "endpoint")
+	}
+	return w.brokers[int(Lane(device, int32(len(w.brokers))))]
+}
 
 // append writes a record to a log.
 func (w *world) append(m *linkspan.Message) {
