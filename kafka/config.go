@@ -94,8 +94,9 @@ type ConsumerSettings struct {
 	RebalanceTimeout time.Duration `yaml:"rebalance_timeout"`
 	// CommitInterval is how often positions are committed. Default 1s, at least 10ms. Kafka: auto.commit.interval.ms.
 	CommitInterval time.Duration `yaml:"commit_interval"`
-	// StartOffset is where a group starts in a partition that it has no position in: earliest or latest.
-	// Default earliest, so that nothing is skipped. Kafka: auto.offset.reset.
+	// StartOffset is where a group starts in a topic that it has no position in: earliest or latest. That is written down
+	// at once. Partitions that a topic gets later are read from their beginning. Default earliest, so that nothing is skipped.
+	// Kafka: auto.offset.reset.
 	StartOffset string `yaml:"start_offset"`
 	// IsolationLevel is read_committed or read_uncommitted; the first leaves out what aborted transactions wrote.
 	// Default read_committed. Kafka: isolation.level.

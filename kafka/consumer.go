@@ -45,8 +45,11 @@ type ConsumerConfig struct {
 // after what is in flight has settled or half of RebalanceTimeout has passed. What is not settled then is read again by whoever gets the
 // partition. Lost partitions are not committed.
 //
-// Memory is bounded (P6): a partition with MaxInFlight records in flight is not fetched, and nothing is while
-// MaxInFlightBytes are held.
+// A group that has no position in a topic begins at StartOffset, which is committed before anything is read; partitions that the topic
+// gets later are read from their beginning.
+//
+// Memory is bounded (P6): a partition with MaxInFlight records in flight, or with its share of the bytes, is not fetched while others
+// are, and nothing is while MaxInFlightBytes are held. A sink without room, for however long, costs no membership.
 type Consumer struct {
 	c        *Client
 	cfg      ConsumerConfig

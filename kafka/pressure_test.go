@@ -77,11 +77,13 @@ func TestGroupWithoutRoom(t *testing.T) {
 		}
 		open.Store(true)
 		pass(10 * time.Second)
+		mu.Lock()
 		for p := range int32(2) {
 			if !slices.Equal(taken[p], numbered(each)) {
 				t.Errorf("partition %d: %d taken, or out of order", p, len(taken[p]))
 			}
 		}
+		mu.Unlock()
 		stopA()
 		stopB()
 		if at := committed(t, c, "g", "down"); at != 2*each {

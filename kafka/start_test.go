@@ -203,7 +203,7 @@ func TestAloneKeepsPositions(t *testing.T) {
 		go func() {
 			ended <- c.NewConsumer(ConsumerConfig{Topics: []string{"down"}, Group: "g", Alone: true}).Run(ctx, new(received))
 		}()
-		pass(10*time.Hour + time.Minute)
+		pass(3*time.Hour + time.Minute)
 		for p, commit := range n.cluster.GroupInfo("g").Commits["down"] {
 			if age := time.Since(commit.At); age > keepPositions {
 				t.Errorf("the position of partition %d was written %v ago", p, age)
@@ -243,16 +243,16 @@ func TestGroupDoesNotCommitWhatItLost(t *testing.T) {
 	cfg := testConfig(startKfake(t, kfake.SeedTopics(1, "down")).ListenAddrs()...)
 	cfg.Consumer.CommitInterval = time.Hour // the test commits
 	c := connect(t, cfg)
-	var held []func(error)
-	sink := &received{decide: func(_ *linkspan.Message, done func(error)) { held = append(held, done) }}
+	held := make(chan func(error), 1)
+	sink := &received{decide: func(_ *linkspan.Message, done func(error)) { held <- done }}
 	if err := send(t, c.Producer(), message("down", "k", "0")); err != nil {
 		t.Fatal(err)
 	}
 	consumer, _ := consume(t, c, ConsumerConfig{Topics: []string{"down"}, Group: "g"}, sink)
-	until(t, "the record", func() bool { return len(sink.got()) == 1 })
+	done := <-held
 	lanes := consumer.all()
 	consumer.losses.Add(1) // the group gives us up, between asking the lanes and the commit
-	held[0](nil)
+	done(nil)
 	consumer.commit(func() []*lane { return lanes })
 	if at := committed(t, c, "g", "down"); at != 0 {
 		t.Errorf("committed %d", at)
