@@ -34,8 +34,9 @@ type Client struct {
 	stats   Stats
 	slots   linkspan.Slots[uint64]
 	echoes  echoes
-	quiet   time.Duration
 	workers []*worker // the leader, and those that follow when subscriptions are shared
+
+	quiet, farewell time.Duration
 
 	to      linkspan.Sink
 	sending context.Context // of Send to it
@@ -65,7 +66,7 @@ func New(cfg Config, filters []string, state State, log *slog.Logger) *Client {
 	if cfg.ClientID == "" {
 		cfg.ClientID = "linkspan-" + cfg.Name
 	}
-	c := &Client{cfg: cfg, state: state, log: log.With("endpoint", cfg.Name), echoes: echoes{seed: maphash.MakeSeed()}, quiet: quiet}
+	c := &Client{cfg: cfg, state: state, log: log.With("endpoint", cfg.Name), echoes: echoes{seed: maphash.MakeSeed()}, quiet: quiet, farewell: farewell}
 	for _, f := range filters {
 		if !slices.Contains(c.filters, f) {
 			c.filters = append(c.filters, f)

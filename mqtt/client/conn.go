@@ -128,7 +128,7 @@ func (c *conn) finish() {
 	c.goodbye()
 	c.room.Broadcast()
 	c.w.mu.Unlock()
-	_ = c.nc.SetWriteDeadline(time.Now().Add(farewell))
+	_ = c.nc.SetWriteDeadline(time.Now().Add(c.w.c.farewell))
 	c.running.Wait()
 	_ = c.nc.Close()
 	c.w.detach(c)

@@ -310,7 +310,7 @@ func TestBlameless(t *testing.T) {
 // A broker that does not acknowledge in time is connected to anew.
 func TestAckTimeout(t *testing.T) {
 	b := newBroker(t)
-	r := start(t, "mqtt://"+b.addr, config(func(c *client.Config) { c.AckTimeout = 50 * time.Millisecond }))
+	r := start(t, "mqtt://"+b.addr, config(func(c *client.Config) { c.AckTimeout = time.Second }))
 	p := b.welcome(packet.Connack{})
 	c := r.send(down(1, "t", "x"))
 	id := p.expect("x").PacketID

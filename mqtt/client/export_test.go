@@ -2,5 +2,5 @@ package client
 
 import "time"
 
-// SetQuiet changes how long a session has to be quiet to be taken to be empty.
-func (c *Client) SetQuiet(d time.Duration) { c.quiet = d }
+// SetPatience changes how long a session has to be quiet to be taken to be empty, and how long a goodbye may take.
+func (c *Client) SetPatience(d time.Duration) { c.quiet, c.farewell = d, d }

@@ -173,7 +173,7 @@ func start(t testing.TB, url string, options ...option) *run {
 	}
 	r := &run{t: t, sink: newSink(), log: new(lines), ended: make(chan error, 1)}
 	r.Client = client.New(s.cfg, s.filters, s.state, slog.New(slog.NewTextHandler(r.log, nil)))
-	r.SetQuiet(s.quiet)
+	r.SetPatience(s.quiet)
 	ctx, cancel := context.WithCancel(t.Context())
 	r.stop = cancel
 	to := s.sink

@@ -39,7 +39,7 @@ func Causes() []Cause {
 type Stats struct {
 	// Connections, of all workers.
 
-	Connected atomic.Int64          // workers that are connected now: CONNACK came with success
+	Connected atomic.Int64          // workers that are connected now, with their subscriptions granted
 	Connects  atomic.Uint64         // successful connects
 	Resumed   atomic.Uint64         // those at which the broker still had the session
 	Failures  [causes]atomic.Uint64 // attempts that failed, by cause

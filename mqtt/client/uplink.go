@@ -154,7 +154,9 @@ func (c *conn) openLater(p *packet.Publish) (done func(error), ok bool) {
 	c.release() // what waits to be written does not wait for the sink
 	c.stalled.Store(true)
 	defer func() {
-		c.listened.Store(time.Now().UnixNano())
+		now := time.Now().UnixNano()
+		c.heard.Store(now)
+		c.listened.Store(now)
 		c.stalled.Store(false)
 		c.hold()
 	}()

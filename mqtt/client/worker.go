@@ -158,7 +158,6 @@ func (c *conn) resumed() bool {
 
 // attach makes c the worker's connection, and gives it what waits.
 func (w *worker) attach(c *conn) {
-	w.c.stats.Connected.Add(1)
 	w.mu.Lock()
 	w.conn = c
 	w.in.begin(c.resumed())
@@ -170,7 +169,6 @@ func (w *worker) attach(c *conn) {
 
 // detach ends that.
 func (w *worker) detach(c *conn) {
-	w.c.stats.Connected.Add(-1)
 	w.c.note(w, func(s *Status) { s.Connected, s.Since = false, time.Now() })
 	w.mu.Lock()
 	w.conn = nil
@@ -190,7 +188,10 @@ func (w *worker) serve(ctx context.Context, c *conn) error {
 	}
 	c.start()
 	defer c.finish()
-	if err := w.subscribeAll(ctx, c); err != nil && ctx.Err() == nil {
+	if err := w.subscribeAll(ctx, c); err == nil {
+		w.c.stats.Connected.Add(1)
+		defer w.c.stats.Connected.Add(-1)
+	} else if ctx.Err() == nil {
 		c.fail(err)
 	}
 	select {
@@ -239,7 +240,7 @@ func (c *conn) leave(d packet.Disconnect) {
 	c.w.mu.Unlock()
 	select {
 	case <-c.ended:
-	case <-time.After(farewell):
+	case <-time.After(c.w.c.farewell):
 	}
 }
 
