@@ -59,12 +59,12 @@ const none = math.MaxInt64
 // That shows when a record comes a second time and the one that was given back does not come before it.
 func (s *source) follow(offset int64) bool {
 	back := s.back.Load()
-	switch {
-	case !s.known || offset > s.next || offset == s.nudge && offset > back:
-		s.since = s.r.parking.barrier.tick()
-	case offset > back:
+	if offset > back && offset != s.nudge {
 		s.next, s.nudge = max(s.next, offset+1), min(s.nudge, offset)
 		return false
+	}
+	if !s.known || offset > s.next || offset > back {
+		s.since = s.r.parking.barrier.tick()
 	}
 	if back != none {
 		s.back.Store(none)
