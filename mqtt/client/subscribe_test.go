@@ -344,7 +344,8 @@ func TestNoSharedSubscriptions(t *testing.T) {
 			}
 			same(t, p.subscribedTo(1), "a")
 			until(t, "it is said", func() bool { return r.log.count("level=WARN", "no shared subscriptions") == 1 })
-			if s := r.Status(); s.Shared || s.Workers != 1 {
+			until(t, "one is connected", func() bool { return r.Status().Workers == 1 })
+			if s := r.Status(); s.Shared {
 				t.Errorf("%+v", s)
 			}
 		})
