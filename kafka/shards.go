@@ -119,18 +119,19 @@ func (s *Shards) Run(ctx context.Context, own func(ctx context.Context, lane int
 	if s.began.Swap(true) {
 		return errors.New("kafka: a membership runs once")
 	}
-	life, halt := context.WithCancel(context.WithoutCancel(ctx))
-	defer halt()
-	if s.kgo, err = kgo.NewClient(append(s.c.common[:len(s.c.common):len(s.c.common)], s.options(ctx, life)...)...); err != nil {
-		return fmt.Errorf("kafka: group %s: %w", s.cfg.Group, err)
-	}
-	s.kgo.PauseFetchTopics(s.cfg.Topic) // there is nothing to fetch
 	s.own = own
 	l := newLease(s.cfg.SessionTimeout)
 	defer l.close()
 	s.mu.Lock()
 	s.lease = l
 	s.mu.Unlock()
+
+	life, halt := context.WithCancel(context.WithoutCancel(ctx))
+	defer halt()
+	if s.kgo, err = kgo.NewClient(append(s.c.common[:len(s.c.common):len(s.c.common)], s.options(ctx, life)...)...); err != nil {
+		return fmt.Errorf("kafka: group %s: %w", s.cfg.Group, err)
+	}
+	s.kgo.PauseFetchTopics(s.cfg.Topic) // there is nothing to fetch
 
 	var helpers sync.WaitGroup
 	helpers.Go(func() { s.beat(life) })
