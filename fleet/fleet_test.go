@@ -17,7 +17,7 @@ type bubble struct{ *testing.T }
 // order (P3), and once where nothing was killed (KAL-W2, KAL-W3).
 func TestAnySchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for range 5 {
+		for range 3 {
 			rapid.Check(bubble{t}, func(t *rapid.T) { schedule(t, true) })
 		}
 	})
@@ -25,7 +25,7 @@ func TestAnySchedule(t *testing.T) {
 
 func TestAnyScheduleWithoutKills(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for range 5 {
+		for range 3 {
 			rapid.Check(bubble{t}, func(t *rapid.T) { schedule(t, false) })
 		}
 	})

@@ -31,7 +31,18 @@ func (s *shelf) Send(_ context.Context, m *linkspan.Message, done func(error)) {
 	}
 }
 
-func (s *shelf) Room() bool { return !s.shut }
+func (s *shelf) Room() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.shut
+}
+
+// shutter says whether there is room.
+func (s *shelf) shutter(shut bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shut = shut
+}
 
 // take removes what was sent.
 func (s *shelf) take() []*sending {

@@ -147,7 +147,7 @@ func TestLearnTriesAgain(t *testing.T) {
 	if len(v.take()) != 1 {
 		t.Error("no write after one that was not read back")
 	}
-	v.shut = true
+	v.shutter(true)
 	l.learn(v, "valve", "plant-a")
 	if len(v.take()) != 0 || v.stats.Devices.Load() != 1 {
 		t.Error("wrote without room") // P6
@@ -359,7 +359,7 @@ func TestUplinkLearns(t *testing.T) {
 		}
 		want(t, v, "pump", c.at)
 	}
-	next.shut = true
+	next.shutter(true)
 	if up.Room() {
 		t.Error("room before a full sink")
 	}

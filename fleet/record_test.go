@@ -179,7 +179,7 @@ func TestInbox(t *testing.T) {
 	if s := in.Stats(); s.Records.Load() != 1 || s.Others.Load() != 1 || s.Malformed.Load() != 1 {
 		t.Error("counted wrong")
 	}
-	next.shut = true
+	next.shutter(true)
 	if in.Room() {
 		t.Error("room before a full sink")
 	}

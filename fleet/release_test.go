@@ -278,10 +278,10 @@ func TestOwnerWaitsForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := parkedSite(t, 1)
 		end := s.own(t)
-		s.shut = true
+		s.shutter(true)
 		s.appear("pump", "plant-a")
 		s.wantSent(t) // P6
-		s.shut = false
+		s.shutter(false)
 		time.Sleep(10 * time.Millisecond)
 		synctest.Wait()
 		s.wantSent(t, "_linkspan.inbox plant-a 0")
