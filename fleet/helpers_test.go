@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +43,13 @@ func (s *shelf) shutter(shut bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shut = shut
+}
+
+// peek returns what was sent.
+func (s *shelf) peek() []*sending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.sent)
 }
 
 // take removes what was sent.

@@ -336,7 +336,7 @@ func TestUplinkLearns(t *testing.T) {
 		if len(next.take()) != 1 || o.calls != 0 {
 			t.Fatal("the message was not handed on, and only that")
 		}
-		wrote = len(v.shelf.sent)
+		wrote = len(v.shelf.peek())
 		l.settle()
 		return wrote
 	}
@@ -373,8 +373,8 @@ func TestLeaveAndLearnAtOnce(t *testing.T) {
 	l.leave(v, "pump", "plant-a")
 	l.leave(v, "pump", "plant-a")
 	l.learn(v, "pump", "plant-a")
-	if len(v.sent) != 3 {
-		t.Errorf("%d entries", len(v.sent))
+	if len(v.peek()) != 3 {
+		t.Errorf("%d entries", len(v.peek()))
 	}
 	l.settle()
 	want(t, v, "pump", "plant-a")

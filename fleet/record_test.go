@@ -160,7 +160,7 @@ func TestInbox(t *testing.T) {
 		w.forInbox(command("commands", "pump", 5), "inbox", 8, endpoint)
 		return w.m.Clone()
 	}
-	if o := send(wrapped("plant-b")); o.calls != 1 || o.err != nil || len(next.sent) != 0 {
+	if o := send(wrapped("plant-b")); o.calls != 1 || o.err != nil || len(next.peek()) != 0 {
 		t.Error("what is for another endpoint must be done, and nothing else")
 	}
 	if o := send(command("commands", "pump", 5)); o.calls != 1 || !linkspan.IsPermanent(o.err) || !errors.Is(o.err, errForm) {

@@ -30,7 +30,7 @@ func (s *site) own(t *testing.T) (end func()) {
 		s.parking.Own(ctx, 0)
 	}()
 	synctest.Wait()
-	if sent := s.shelf.sent; len(sent) != 1 || sent[0].m.Record.Header(headerBarrier) == nil {
+	if sent := s.shelf.peek(); len(sent) != 1 || sent[0].m.Record.Header(headerBarrier) == nil {
 		t.Fatalf("sent %d records before the barrier", len(sent))
 	}
 	s.land()
@@ -65,7 +65,7 @@ func describe(sent []*sending) (out []string) {
 
 func (s *site) wantSent(t *testing.T, want ...string) {
 	t.Helper()
-	if got := describe(s.shelf.sent); !slices.Equal(got, want) {
+	if got := describe(s.shelf.peek()); !slices.Equal(got, want) {
 		t.Fatalf("sent %q, want %q", got, want)
 	}
 }
@@ -134,7 +134,7 @@ func TestParkedExpires(t *testing.T) {
 		end := s.own(t)
 		time.Sleep(s.cfg.ParkFor/2 - 2*expiryInterval)
 		synctest.Wait()
-		if len(s.dead.sent) != 0 {
+		if len(s.dead.peek()) != 0 {
 			t.Fatal("expired too soon")
 		}
 		time.Sleep(3 * expiryInterval)

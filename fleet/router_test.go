@@ -208,7 +208,7 @@ func TestRouterParksNothingBesideWhatIsOnItsWay(t *testing.T) {
 	on := s.take()
 	s.places.left("pump", "plant-a", entry{Left: true})
 	o := s.command("pump")
-	if len(on) != 1 || len(s.sent) != 0 {
+	if len(on) != 1 || len(s.peek()) != 0 {
 		t.Fatal("parked while another was on its way")
 	}
 	on[0].done(nil)
