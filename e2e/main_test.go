@@ -50,7 +50,7 @@ func run(m *testing.M) (code int) {
 	}
 	defer world.issuer.Close()
 	defer world.kafka.Close()
-	defer closeSites()
+	defer func() { closeSites(code != 0) }()
 	if code = m.Run(); code != 0 {
 		fmt.Println(world.kafka.Log())
 	}
@@ -100,10 +100,10 @@ func startKafka(t *testing.T, brokers int) *harness.Kafka {
 	return k
 }
 
-// start starts Linkspan with a configuration for n free ports. Its log is shown if the test fails.
-func start(t *testing.T, n int, config func(ports []int) string) *harness.Linkspan {
+// start starts Linkspan with a configuration for n free ports, and variables. Its log is shown if the test fails.
+func start(t *testing.T, n int, config func(ports []int) string, env ...string) *harness.Linkspan {
 	t.Helper()
-	l, err := harness.StartLinkspan(deadline(t), world.binary, t.TempDir(), n, config)
+	l, err := harness.StartLinkspan(deadline(t), world.binary, t.TempDir(), n, config, env...)
 	if l != nil {
 		t.Cleanup(func() {
 			if t.Failed() {

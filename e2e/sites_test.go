@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -39,11 +40,14 @@ func siteConfig(kind, dir, extra string) harness.SiteConfig {
 	return harness.SiteConfig{Kind: kind, Dir: dir, Parts: world.parts, Certs: world.certs, Extra: extra}
 }
 
-// closeSites ends the shared brokers.
-func closeSites() {
+// closeSites ends the shared brokers. Their logs are shown if a test has failed.
+func closeSites(failed bool) {
 	started.Lock()
 	defer started.Unlock()
 	for _, s := range started.sites {
+		if failed {
+			fmt.Println(s.Log())
+		}
 		s.Close()
 	}
 }
@@ -53,11 +57,6 @@ func sharedSite(t *testing.T, kind string) *harness.Site {
 	t.Helper()
 	s, err := shared[kind]()
 	must(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(s.Log())
-		}
-	})
 	return s
 }
 

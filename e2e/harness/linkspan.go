@@ -41,13 +41,14 @@ func BuildLinkspan(ctx context.Context, dir string) (string, error) {
 }
 
 // StartLinkspan starts the program and waits until it is ready. config returns the configuration, without its admin
-// section, for n free ports; it is asked again if one of them is taken in the meantime.
-func StartLinkspan(ctx context.Context, binary, dir string, n int, config func(ports []int) string) (*Linkspan, error) {
+// section, for n free ports; it is asked again if one of them is taken in the meantime. env are variables beside our own.
+func StartLinkspan(ctx context.Context, binary, dir string, n int, config func(ports []int) string, env ...string) (*Linkspan, error) {
 	for attempt := 0; ; attempt++ {
 		l, err := NewLinkspan(binary, filepath.Join(dir, fmt.Sprint(attempt)), n, config)
 		if err != nil {
 			return nil, err
 		}
+		l.Env = env
 		err = l.Start(ctx)
 		if !errors.Is(err, errPortTaken) || attempt == 4 {
 			return l, err

@@ -22,6 +22,10 @@ type Publisher struct {
 	KeepAlive time.Duration // pinged once a second, whatever it is; 0: 60 s
 	Ledger    *Ledger
 
+	// Released counts messages of QoS 2 as acknowledged with PUBCOMP, not PUBREC. Most brokers hand on a message only when
+	// it is released, and forget it with the connection of a clean session.
+	Released bool
+
 	acked       atomic.Uint64
 	connections atomic.Int64
 	pongs       atomic.Int64
@@ -132,23 +136,35 @@ func (p *Publisher) converse(ctx context.Context, w *Wire, incoming <-chan Packe
 func (p *Publisher) answer(w *Wire, packet Packet, releasing *int) error {
 	switch {
 	case packet.Type == typePuback && p.QoS == 1, packet.Type == typePubrec && p.QoS == 2:
-		n := p.Acked() + 1
-		if packet.ID != packetID(n) {
-			return fmt.Errorf("%w: %s: packet %d acked before packet %d", errProtocol, p.Client, packet.ID, packetID(n))
-		}
-		p.Ledger.Acked(p.Client, n)
-		p.acked.Store(n)
 		if p.QoS == 2 {
 			*releasing++
 			w.Ack(typePubrel, packet.ID)
+			if p.Released {
+				return nil
+			}
 		}
+		return p.done(packet)
 	case packet.Type == typePubcomp && p.QoS == 2:
 		*releasing--
+		if p.Released {
+			return p.done(packet)
+		}
 	case packet.Type == typePingresp:
 		p.pongs.Add(1)
 	default:
 		return fmt.Errorf("%w: %s: unexpected packet %+v", errProtocol, p.Client, packet)
 	}
+	return nil
+}
+
+// done notes that the next message is acknowledged.
+func (p *Publisher) done(packet Packet) error {
+	n := p.Acked() + 1
+	if packet.ID != packetID(n) {
+		return fmt.Errorf("%w: %s: packet %d acked before packet %d", errProtocol, p.Client, packet.ID, packetID(n))
+	}
+	p.Ledger.Acked(p.Client, n)
+	p.acked.Store(n)
 	return nil
 }
 

@@ -17,7 +17,8 @@ import (
 // loopback, takes everybody, and keeps sessions and QoS 1 messages in its folder, so that they survive [Site.Restart].
 //
 // All keep them through [Site.Stop]. After [Site.Kill] RabbitMQ, ActiveMQ Classic, Artemis and HiveMQ still have what they
-// acknowledged; Mosquitto saves after changes, and acknowledges before, so that it may lose the last.
+// acknowledged. Mosquitto has nothing of it: it saves when it stops. It could save after each change, but acknowledges
+// before, and becomes so slow that acknowledgements are left unread when their connection ends.
 //
 // Artemis acknowledges in an order of its own: its publishers do well with one message in flight.
 type Site struct {
@@ -176,9 +177,10 @@ allow_anonymous true
 max_queued_messages 0
 persistence true
 persistence_location %s/
-autosave_interval 1
-autosave_on_changes true
 sys_interval 1
+log_type error
+log_type warning
+log_type notice
 listener %d 127.0.0.1
 listener %d 127.0.0.1
 protocol websockets
@@ -234,6 +236,8 @@ mqtt.default_user = guest
 mqtt.default_pass = guest
 vm_memory_high_watermark.absolute = 1GiB
 disk_free_limit.absolute = 10MB
+log.console = true
+log.console.level = warning
 `
 
 func activemq(s *Site, cfg SiteConfig) error {

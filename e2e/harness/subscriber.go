@@ -14,7 +14,7 @@ type Subscriber struct {
 	Addr   func() string // asked before each connection
 	Client string
 	Filter string
-	QoS    byte // 1 or 2
+	QoS    byte
 	Ledger *Ledger
 
 	once       sync.Once
@@ -87,9 +87,10 @@ func (s *Subscriber) answer(w *Wire, p Packet) error {
 			return err
 		}
 		s.Ledger.Arrived(device, n, 0)
-		if s.QoS == 1 {
+		switch p.QoS {
+		case 1:
 			w.Puback(p.ID)
-		} else {
+		case 2:
 			w.Ack(typePubrec, p.ID)
 		}
 	case typePubrel:
