@@ -1,0 +1,230 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linkspan/linkspan/e2e/harness"
+)
+
+// A plant is one broker with a Linkspan beside it, each side behind a proxy, and load both ways.
+type plant struct {
+	*crossing
+	site       *harness.Site
+	linkspan   *harness.Linkspan
+	mqtt       *harness.Proxy // between Linkspan and the broker
+	up, down   harness.Ledger
+	uplink     string // Kafka topics
+	downlink   string
+	kafka      *harness.Kafka
+	downlinked []listener // who gets commands
+}
+
+// newPlant starts one on kafka. options are those of the client endpoint.
+func newPlant(t *testing.T, kafka *harness.Kafka, site *harness.Site, options ...string) *plant {
+	t.Helper()
+	p := &plant{site: site, kafka: kafka, mqtt: throughProxy(t, site.Addr())}
+	p.uplink, p.downlink = topic(t, kafka, "plant-up", 3), topic(t, kafka, "plant-down", 3)
+	p.crossing = newCrossing(t, kafka, loadRoutes(p.uplink)+fmt.Sprintf("  - {from: \"kafka:%s\", to: \"mqtt:devices/{key}/commands\", qos: 2}\n", p.downlink),
+		dialTo("plant", "mqtt://"+p.mqtt.Addr(), append([]string{"keep_alive: 2s", "qos: 2", "reconnect: {max: 1s}"}, options...)...))
+	if kafka.Proxy != nil {
+		p.crossing.kafka = []string{kafka.Proxy.Addr()}
+	}
+	p.linkspan = p.member(t)
+	connected(t, p.linkspan, "plant")
+	land(t, kafka, &p.up, p.uplink)
+	return p
+}
+
+// traffic publishes for four devices, n each, of which half use QoS 2, and has as many commands sent to two others. It
+// returns a function that waits until the broker and Kafka have acknowledged all of them.
+func (p *plant) traffic(t *testing.T, n int, pace time.Duration) (wait func()) {
+	t.Helper()
+	for i, name := range names("subscriber", 2) {
+		subscriber(t, p.site.Addr, name, byte(1+i), &p.down)
+		p.downlinked = append(p.downlinked, listener{name: name})
+	}
+	first := publishers(t, &p.up, 1, n, 10, pace, p.site.Addr, names("one", 2)...)
+	second := publishers(t, &p.up, 2, n, 10, pace, p.site.Addr, names("two", 2)...)
+	commands := make(chan error, 1)
+	client := producer(t, p.kafka)
+	ctx := deadline(t)
+	go func() { commands <- command(ctx, client, &p.down, p.downlink, p.downlinked, n, pace) }()
+	return func() {
+		t.Helper()
+		first()
+		second()
+		must(t, <-commands)
+	}
+}
+
+// KAL-A14, CON-A8: the network between Linkspan and a broker fails in every way there is, under load: connections are reset
+// again and again, slow, swallowed for longer than the keep-alive, refused. Publishers stay connected to their broker and go on. All
+// that it acknowledged arrives, in order.
+func TestNetworkToBroker_CON_A8(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	p := newPlant(t, world.kafka, ownSite(t, "mosquitto", ""))
+	wait := p.traffic(t, n, 10*time.Millisecond)
+
+	arrived(t, &p.up, 100)
+	ctx, stop := context.WithCancel(deadline(t))
+	flapping := p.mqtt.Total()
+	go p.mqtt.Flap(ctx, 100*time.Millisecond)
+	must(t, harness.Until(ctx, func() error {
+		if got := p.mqtt.Total() - flapping; got < 4 {
+			return fmt.Errorf("%d connections since", got)
+		}
+		return nil
+	}))
+	stop()
+	p.mqtt.Delay(20 * time.Millisecond)
+	p.mqtt.Throttle(50_000)
+	arrived(t, &p.up, 400)
+	p.mqtt.Heal()
+
+	p.mqtt.BlackHole()
+	swallowed := p.mqtt.Total()
+	must(t, harness.Until(deadline(t), func() error { // it gives up, and tries anew
+		if p.mqtt.Total() == swallowed {
+			return fmt.Errorf("%d connections", swallowed)
+		}
+		return nil
+	}))
+	p.mqtt.Heal()
+	arrived(t, &p.up, 600)
+
+	p.mqtt.Refuse()
+	wait() // all is acknowledged while Linkspan is away from the broker
+	must(t, harness.Until(deadline(t), func() error { return ready(t, p.linkspan, http.StatusServiceUnavailable) }))
+	must(t, p.mqtt.Accept())
+	settled(t, &p.up, true) // neither side knows which acknowledgements have arrived when a connection breaks
+	settled(t, &p.down, true)
+}
+
+// CON-A8: the broker is restarted, twice, under load. It keeps its sessions and what it has acknowledged.
+func TestBrokerRestarted_CON_A8(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	p := newPlant(t, world.kafka, ownSite(t, "mosquitto", ""))
+	wait := p.traffic(t, n, 10*time.Millisecond)
+	for _, part := range []int{n, 2 * n} {
+		arrived(t, &p.up, part)
+		must(t, p.site.Restart(deadline(t)))
+	}
+	wait()
+	settled(t, &p.up, true)
+	settled(t, &p.down, true)
+	if got := gauge(t, p.linkspan, "linkspan_client_resumed_sessions_total", "plant"); got < 2 {
+		t.Errorf("the session was resumed %v times", got)
+	}
+}
+
+// KAL-A10, P5: the broker is killed under load. ActiveMQ writes before it acknowledges.
+func TestBrokerKilled(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	p := newPlant(t, world.kafka, ownSite(t, "activemq", ""))
+	wait := p.traffic(t, n, 10*time.Millisecond)
+	for _, part := range []int{n, 2 * n} {
+		arrived(t, &p.up, part)
+		p.site.Kill()
+		must(t, p.site.Start(deadline(t)))
+	}
+	wait()
+	settled(t, &p.up, true)
+	settled(t, &p.down, true)
+}
+
+// P6, CON-A4 as far as the broker keeps the backlog: Kafka is away for longer than the keep-alive. The broker keeps what it
+// acknowledges meanwhile, and all of it arrives. Where every process is connected, Linkspan stays so, and its pings are answered.
+// Where one is, it gives the endpoint up in good order, since another one may have it by now, and comes back.
+func TestNetworkToKafka(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"all", "one"} {
+		t.Run(mode, func(t *testing.T) {
+			const n = 200
+			p := newPlant(t, proxiedKafka(t), ownSite(t, "mosquitto", ""), "mode: "+mode)
+			wait := p.traffic(t, n, 10*time.Millisecond)
+			arrived(t, &p.up, n)
+			p.kafka.Proxy.BlackHole()
+			must(t, harness.Until(deadline(t), func() error { return ready(t, p.linkspan, http.StatusServiceUnavailable) }))
+			wait() // the broker acknowledges all the same
+			if mode == "all" {
+				p.pinged(t, 5)
+			} else {
+				must(t, harness.Until(deadline(t), func() error {
+					if !strings.Contains(p.site.Log(), "Client "+p.name+"-plant disconnected.") {
+						return errors.New("the endpoint is not given up")
+					}
+					return nil
+				}))
+			}
+			p.kafka.Proxy.Heal()
+			settled(t, &p.up, mode == "one")
+			p.kafka.Proxy.Cut()
+			p.kafka.Proxy.Delay(50 * time.Millisecond)
+			settled(t, &p.down, true) // others may have had the partitions meanwhile
+			must(t, harness.Until(deadline(t), func() error { return ready(t, p.linkspan, http.StatusOK) }))
+			if got := p.mqtt.Total(); mode == "all" && got != 1 {
+				t.Errorf("Linkspan connected to the broker %d times", got)
+			}
+		})
+	}
+}
+
+// pinged waits until n more pings, of two bytes each, have been answered.
+func (p *plant) pinged(t *testing.T, n int) {
+	t.Helper()
+	before := gauge(t, p.linkspan, "linkspan_client_received_bytes_total", "plant")
+	must(t, harness.Until(deadline(t), func() error {
+		if got := gauge(t, p.linkspan, "linkspan_client_received_bytes_total", "plant") - before; got < float64(2*n) {
+			return fmt.Errorf("%v bytes came from the broker", got)
+		}
+		return nil
+	}))
+}
+
+// proxiedKafka starts a Kafka for this test alone, whose proxy may be used.
+func proxiedKafka(t *testing.T) *harness.Kafka {
+	t.Helper()
+	k, err := harness.StartKafka(deadline(t), harness.KafkaConfig{Jars: world.parts.Kafka, Dir: t.TempDir(), Brokers: 1, Proxied: true})
+	must(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(k.Log())
+		}
+		k.Close()
+	})
+	return k
+}
+
+// UNS-A11: at the start Kafka and one of two brokers are down. Linkspan says that it is not ready, and waits. The broker that is
+// there is served when Kafka comes, the other when it comes itself.
+func TestAllDownAtStart_UNS_A11(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t, 1)
+	early, late := ownSite(t, "mosquitto", ""), ownSite(t, "mosquitto", "")
+	up := topic(t, kafka, "up", 3)
+	c := newCrossing(t, kafka, loadRoutes(up), dialTo("early", early.URL("mqtt")), dialTo("late", late.URL("mqtt"), "reconnect: {max: 1s}"))
+	kafka.Brokers[0].Kill()
+	late.Kill()
+	var ledger harness.Ledger
+	l := launchLinkspan(t, c.config())
+	must(t, harness.Until(deadline(t), func() error { return ready(t, l, http.StatusServiceUnavailable) }))
+	must(t, kafka.Brokers[0].Restart(deadline(t)))
+	connected(t, l, "early")
+	land(t, kafka, &ledger, up)
+	publishers(t, &ledger, 1, 20, 10, 0, early.Addr, "early")()
+	settled(t, &ledger, false)
+	must(t, late.Start(deadline(t)))
+	connected(t, l, "late")
+	publishers(t, &ledger, 1, 20, 10, 0, late.Addr, "late")()
+	settled(t, &ledger, false)
+	must(t, ready(t, l, http.StatusOK))
+}
