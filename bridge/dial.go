@@ -57,6 +57,9 @@ type dialer struct {
 func newDialer(m *member, name string) *dialer {
 	cfg := m.b.cfg.Endpoints[name].Client.Config
 	cfg.Name = name
+	if cfg.Mode == client.ModeOne {
+		cfg.Permit = m.shards.Lease
+	}
 	cfg.DrainTimeout = min(cfg.DrainTimeout, m.b.cfg.DrainTimeout/4) // the rest is for what stops after it
 	return &dialer{name: name, b: m.b, cfg: cfg, know: m.sessions}
 }

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"iter"
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/fleet"
@@ -84,7 +85,7 @@ func (m *member) run(ctx context.Context) (err error) {
 			parts.run(d.begin().connect)
 		}
 	}
-	parts.run(func(ctx context.Context) error { return m.shards.Run(ctx, m.own) })
+	parts.run(func(ctx context.Context) error { return m.shards.Run(ctx, kafka.Work{Leased: m.own, Fenced: m.dial}) })
 	select {
 	case <-ctx.Done():
 	case err = <-parts.failed:
@@ -92,29 +93,49 @@ func (m *member) run(ctx context.Context) (err error) {
 	return errors.Join(err, parts.stop(ctx))
 }
 
-// own does the work of one lane until ctx ends.
+// own does the work of one lane that nothing but the lease keeps from being done twice, until ctx ends.
 func (m *member) own(ctx context.Context, lane int32) error {
+	if m.finder == nil {
+		return nil
+	}
 	runs := []func(context.Context) error{func(ctx context.Context) error {
-		if m.finder != nil {
-			m.finder.parking.Own(ctx, lane)
-		}
-		<-ctx.Done() // there may be nothing to do in it
+		m.finder.parking.Own(ctx, lane)
+		<-ctx.Done()
 		return nil
 	}}
-	for _, d := range m.dialers {
-		if fleet.Lane(d.name, m.cfg.Lanes) != lane {
-			continue
-		}
-		run := d.last.Load()
-		if d.cfg.Mode == client.ModeOne {
-			run = d.begin()
-			runs = append(runs, run.connect)
-		}
+	for d := range m.inLane(lane, client.ModeAll) {
+		runs = append(runs, func(ctx context.Context) error { return d.last.Load().deliver(ctx, lane) })
+	}
+	return together(ctx, runs)
+}
+
+// dial connects the endpoints of one lane until ctx ends. Their brokers let only one connection have a client identifier. So a
+// connection goes on when Kafka is away, with its keep-alives; but no other is made without the lease, lest two members throw
+// each other out for ever.
+func (m *member) dial(ctx context.Context, lane int32) error {
+	var runs []func(context.Context) error
+	for d := range m.inLane(lane, client.ModeOne) {
+		run := d.begin()
+		runs = append(runs, run.connect)
 		if m.finder != nil {
 			runs = append(runs, func(ctx context.Context) error { return run.deliver(ctx, lane) })
 		}
 	}
+	if len(runs) == 0 {
+		return nil
+	}
 	return together(ctx, runs)
+}
+
+// inLane ranges over the endpoints of a lane that have that mode.
+func (m *member) inLane(lane int32, mode string) iter.Seq[*dialer] {
+	return func(yield func(*dialer) bool) {
+		for _, d := range m.dialers {
+			if fleet.Lane(d.name, m.cfg.Lanes) == lane && d.cfg.Mode == mode && !yield(d) {
+				return
+			}
+		}
+	}
 }
 
 // dialers returns the endpoints that dial, by name.

@@ -32,27 +32,39 @@ type ShardsConfig struct {
 // Shards is this process's share of the lanes of a fleet (P7): Kafka gives each lane to one member, and a dead member's to
 // others.
 //
-// It is a lease. A member whose heartbeats the group's coordinator has not answered for SessionTimeout ends what runs on its
-// lanes, although nobody told it to: another member has them by then. The lease counts the time from sending the heartbeat, so that
-// it ends before the coordinator's does, as long as the clocks of both run equally fast. What it cannot rule out
+// It is a lease. A member whose heartbeats the group's coordinator has not answered for SessionTimeout has no right to its lanes
+// any more, although nobody told it so: another member may have them by then. The lease counts the time from sending the heartbeat,
+// so that it ends before the coordinator's does, as long as the clocks of both run equally fast. What it cannot rule out
 // is a coordinator that is no more: a broker that was cut off from its cluster answers heartbeats for some seconds,
 // while the next one hands out the lanes. What must never run twice needs a fence of its own, such as the client
-// identifier that an MQTT broker lets only one connection have.
+// identifier that an MQTT broker lets only one connection have. With such a fence it may go on when the lease is over: see [Work].
 type Shards struct {
 	c     *Client
 	cfg   ShardsConfig
 	kgo   *kgo.Client // made by Run
 	lease *lease
-	own   func(ctx context.Context, lane int32) error
 	stats ShardsStats
 	hurry chan struct{} // holds one: a heartbeat is wanted now
 	ready chan struct{}
 	once  sync.Once // closes ready
 	began atomic.Bool
 
-	mu     sync.Mutex
-	shards map[int32]*shard // lanes that the group has given to us
-	last   map[int32]*shard // the last of each lane, perhaps not ended
+	mu             sync.Mutex // guards both
+	leased, fenced duty
+}
+
+// Work is what a member runs on each of its lanes: functions that run until ctx ends, each in a goroutine of its own and never twice
+// at a time for one lane. Either may be nil.
+//
+// The context ends when the lane is to be given up: because that of Run does, or because the group wants the lane for another
+// member, which waits for the functions to return for up to half of RebalanceTimeout. A function is called again when the lane is
+// ours again. It is also called again, after a while, when it returns an error before its context ends; after nil it is left alone.
+type Work struct {
+	// Leased begins with the lease, and its context ends with it too.
+	Leased func(ctx context.Context, lane int32) error
+	// Fenced begins with the lease, and goes on without it while nobody says that the lane is another's: an outage of Kafka
+	// does not end it. It must be harmless beside another member's, and asks [Shards.Lease] before it takes what the other may have.
+	Fenced func(ctx context.Context, lane int32) error
 }
 
 // ShardsStats counts what a [Shards] did since it was made.
@@ -62,14 +74,6 @@ type ShardsStats struct {
 	Taken, Returned, Lost atomic.Uint64
 	// Heartbeats that the coordinator answered.
 	Heartbeats atomic.Uint64
-}
-
-// A shard is one lane from the time that the group gives it to us until it takes it away.
-type shard struct {
-	lane  int32
-	given context.Context
-	back  context.CancelFunc // ends given
-	ended chan struct{}
 }
 
 // The defaults of [ShardsConfig].
@@ -86,9 +90,9 @@ func (c *Client) NewShards(cfg ShardsConfig) *Shards {
 	if cfg.RebalanceTimeout == 0 {
 		cfg.RebalanceTimeout = shardsRebalanceTimeout
 	}
-	return &Shards{
-		c: c, cfg: cfg, hurry: make(chan struct{}, 1), ready: make(chan struct{}), shards: map[int32]*shard{}, last: map[int32]*shard{},
-	}
+	s := &Shards{c: c, cfg: cfg, lease: newLease(cfg.SessionTimeout), hurry: make(chan struct{}, 1), ready: make(chan struct{})}
+	s.leased, s.fenced = newDuty(s, true), newDuty(s, false)
+	return s
 }
 
 // Ready is closed once the group has given this member its first lanes, of which there may be none.
@@ -101,30 +105,25 @@ func (s *Shards) Stats() *ShardsStats { return &s.stats }
 func (s *Shards) Owned() []int32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lease == nil || !s.lease.valid() {
+	if !s.lease.valid() {
 		return nil
 	}
-	return slices.Sorted(maps.Keys(s.shards))
+	return slices.Sorted(maps.Keys(s.leased.shards))
 }
 
-// Run is a member of the group until ctx ends. It calls own for each lane that the group gives to us, each in a goroutine of its
-// own, and never twice at a time for one lane. The context of own ends when the lane is to be given up: because ctx ends, because the
-// group wants the lane for another member, which waits for own to return for up to half of RebalanceTimeout, or because the
-// lease is over. Own is called again when the lane is ours again. It is also called again, after a while, when it
-// returns an error before its context ends; after nil it is left alone.
+// Lease waits for the lease, and reports whether there is one: false when ctx ends first.
+func (s *Shards) Lease(ctx context.Context) bool { return s.lease.wait(ctx) != nil }
+
+// Run is a member of the group until ctx ends, and does work on each lane that the group gives to us.
 //
-// Run returns once all calls of own have returned and the group has been left, so that others take over at once. It fails
-// only on a configuration that cannot work.
-func (s *Shards) Run(ctx context.Context, own func(ctx context.Context, lane int32) error) (err error) {
+// It returns once all work has ended and the group has been left, so that others take over at once. It fails only on a
+// configuration that cannot work.
+func (s *Shards) Run(ctx context.Context, work Work) (err error) {
 	if s.began.Swap(true) {
 		return errors.New("kafka: a membership runs once")
 	}
-	s.own = own
-	l := newLease(s.cfg.SessionTimeout)
-	defer l.close()
-	s.mu.Lock()
-	s.lease = l
-	s.mu.Unlock()
+	s.leased.work, s.fenced.work = work.Leased, work.Fenced
+	defer s.lease.close()
 
 	life, halt := context.WithCancel(context.WithoutCancel(ctx))
 	defer halt()
@@ -231,9 +230,10 @@ func (s *Shards) heartbeat(ctx context.Context) error {
 // assigned is called by the group when it gives us lanes.
 func (s *Shards) assigned(ctx context.Context, lanes []int32) {
 	if ctx.Err() == nil {
-		for _, lane := range lanes {
-			s.give(ctx, lane)
-		}
+		s.mu.Lock()
+		s.leased.give(ctx, lanes)
+		s.fenced.give(ctx, lanes)
+		s.mu.Unlock()
 		s.report("kafka lanes taken over", lanes)
 		s.stats.Taken.Add(uint64(len(lanes)))
 	}
@@ -248,7 +248,9 @@ func (s *Shards) assigned(ctx context.Context, lanes []int32) {
 func (s *Shards) revoked(lanes []int32) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.RebalanceTimeout/2)
 	defer cancel()
-	taken := s.take(lanes)
+	s.mu.Lock()
+	taken := append(s.leased.take(lanes), s.fenced.take(lanes)...)
+	s.mu.Unlock()
 	for _, sh := range taken {
 		select {
 		case <-sh.ended:
@@ -257,12 +259,16 @@ func (s *Shards) revoked(lanes []int32) {
 		}
 	}
 	s.report("kafka lanes handed over", lanes)
-	s.stats.Returned.Add(uint64(len(taken)))
+	s.stats.Returned.Add(uint64(len(lanes)))
 }
 
-// lost is called when others may have the lanes already.
+// lost is called when others may have the lanes already; or when nobody has, because no member reaches the coordinator.
 func (s *Shards) lost(lanes []int32) {
-	s.stats.Lost.Add(uint64(len(s.take(lanes))))
+	s.mu.Lock()
+	s.leased.take(lanes)
+	s.fenced.doubt(lanes)
+	s.mu.Unlock()
+	s.stats.Lost.Add(uint64(len(lanes)))
 	s.report("kafka lanes lost", lanes)
 }
 
@@ -272,68 +278,12 @@ func (s *Shards) report(msg string, lanes []int32) {
 	}
 }
 
-// give makes a lane ours.
-func (s *Shards) give(ctx context.Context, lane int32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	before := s.last[lane]
-	sh := &shard{lane: lane, ended: make(chan struct{})}
-	sh.given, sh.back = context.WithCancel(ctx)
-	s.shards[lane], s.last[lane] = sh, sh
-	go s.tend(sh, before)
-}
-
-// take ends the context of what runs on lanes, and returns those that were ours.
-func (s *Shards) take(lanes []int32) (taken []*shard) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, lane := range lanes {
-		if sh := s.shards[lane]; sh != nil {
-			sh.back()
-			taken = append(taken, sh)
-			delete(s.shards, lane)
-		}
-	}
-	return taken
-}
-
 // wait waits until nothing runs on any lane.
 func (s *Shards) wait() {
 	s.mu.Lock()
-	last := slices.Collect(maps.Values(s.last))
+	last := append(slices.Collect(maps.Values(s.leased.last)), slices.Collect(maps.Values(s.fenced.last))...)
 	s.mu.Unlock()
 	for _, sh := range last {
 		<-sh.ended
-	}
-}
-
-// tend calls own while the lane is given to us and the lease holds.
-func (s *Shards) tend(sh, before *shard) {
-	defer close(sh.ended)
-	defer sh.back()
-	if before != nil {
-		<-before.ended
-	}
-	pause := backoff(s.c.cfg.RetryInterval)
-	for tries := 1; ; tries++ {
-		term := s.lease.wait(sh.given)
-		if term == nil || sh.given.Err() != nil {
-			return
-		}
-		ctx, cancel := context.WithCancel(sh.given)
-		stop := context.AfterFunc(term, cancel)
-		err := s.own(ctx, sh.lane)
-		ours := ctx.Err() == nil
-		stop()
-		cancel()
-		switch {
-		case !ours:
-			tries = 0
-		case err == nil:
-			<-sh.given.Done()
-		default:
-			s.c.log.Warn("what runs on a kafka lane failed", "group", s.cfg.Group, "lane", sh.lane, "err", err)
-			_ = sleep(sh.given, pause(tries))
-		}
 	}
 }

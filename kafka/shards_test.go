@@ -124,7 +124,7 @@ func (o *owners) joinWith(n *network, name string, own func(ctx context.Context,
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	o.note(name + " comes")
-	go func() { m.ended <- m.shards.Run(ctx, own) }()
+	go func() { m.ended <- m.shards.Run(ctx, Work{Leased: own}) }()
 	return m
 }
 
@@ -262,6 +262,59 @@ func TestShardsLeaseEnds(t *testing.T) {
 	})
 }
 
+// What has a fence of its own goes on when the lease is over, as in an outage of Kafka, and is told that it is over; it ends when
+// the lane is another's.
+func TestShardsFencedWorkOutlivesTheLease(t *testing.T) {
+	shardsVirtually(t, func(t *testing.T, n *network, o *owners) {
+		fenced := newOwners(t)
+		c, l := n.client(t)
+		s := c.NewShards(ShardsConfig{Topic: "shards", Group: "g"})
+		ctx, cancel := context.WithCancel(context.Background())
+		run := func(o *owners) func(context.Context, int32) error {
+			return func(ctx context.Context, lane int32) error {
+				o.enter("a", lane)
+				<-ctx.Done()
+				o.leave("a", lane)
+				return ctx.Err()
+			}
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx, Work{Leased: run(o), Fenced: run(fenced)}) }()
+		both := func(n int) func() bool { return func() bool { return o.total() == n && fenced.total() == n } }
+		o.reach("owner", 2*time.Second, both(lanes))
+		if !s.Lease(ctx) {
+			t.Error("no lease")
+		}
+
+		l.change(false, false)
+		o.reach("end of the lease", 7*time.Second, func() bool { return o.total() == 0 })
+		pass(time.Minute)
+		if n := fenced.total(); n != lanes {
+			t.Errorf("%d lanes go on without a lease", n)
+		}
+		moment, end := context.WithTimeout(ctx, time.Second)
+		if s.Lease(moment) {
+			t.Error("a lease while cut off")
+		}
+		end()
+
+		b := o.join(n, "b")
+		o.reach("taking over", 8*time.Second, func() bool { return o.count()["b"] == lanes })
+		l.change(true, false)
+		o.reach("even share", 20*time.Second, func() bool { return fenced.total() == lanes/2 && o.count()["a"] == lanes/2 })
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if n := fenced.total(); n != 0 {
+			t.Errorf("%d lanes are left", n)
+		}
+		o.stop(b)
+		c.Close()
+		l.change(true, true)
+	})
+}
+
 // What fails on a lane begins again, after a while; what has nothing to do is left alone.
 func TestShardsBeginAgain(t *testing.T) {
 	shardsVirtually(t, func(t *testing.T, n *network, o *owners) {
@@ -282,7 +335,7 @@ func TestShardsBeginAgain(t *testing.T) {
 			}
 		}
 		o.stop(a)
-		if err := a.shards.Run(context.Background(), nil); err == nil {
+		if err := a.shards.Run(context.Background(), Work{}); err == nil {
 			t.Error("runs twice")
 		}
 	})

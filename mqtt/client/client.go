@@ -133,6 +133,9 @@ const pacing = 50 * time.Millisecond
 
 // pace waits for the turn to connect. It returns false when ctx has ended.
 func (c *Client) pace(ctx context.Context) bool {
+	if c.cfg.Permit != nil && !c.cfg.Permit(ctx) {
+		return false
+	}
 	c.mu.Lock()
 	now := time.Now()
 	turn := now

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -15,6 +16,8 @@ import (
 type Config struct {
 	// Name is the endpoint's name, which messages carry as where they came from.
 	Name string `yaml:"-"`
+	// Permit is called before each connection is made, and waits until it may be: false when ctx ends first. nil: it always may.
+	Permit func(ctx context.Context) bool `yaml:"-"`
 
 	// Dial is the broker's address: mqtt://HOST:PORT, mqtts://, ws://HOST:PORT/PATH or wss://. Without PORT 1883, 8883, 80
 	// and 443, without PATH /mqtt. Several addresses are ways to one and the same broker or cluster, tried in turn.
