@@ -98,7 +98,7 @@ func (r *Router) source(m *linkspan.Message) *source {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s = r.sources[key]; s == nil {
-		s = &source{r: r, nudge: none}
+		s = &source{r: r, late: -1}
 		s.back.Store(none)
 		r.sources[key] = s
 	}

@@ -23,10 +23,10 @@ type source struct {
 
 	again  atomic.Bool           // somebody wants held looked at
 	failed atomic.Pointer[error] // with which it is to be given back
-	// back is the first offset that was given back and has not come again, none if there is none; nudge the first one behind
-	// it that came nevertheless.
-	back  atomic.Int64
-	nudge int64 // guarded by mu
+	// back is the first offset that was given back and has not come again, none if there is none; late the last one behind it
+	// that came nevertheless, and was given back too.
+	back atomic.Int64
+	late int64 // guarded by mu; -1: none
 	// sent counts what is on its way to an inbox, by hash of the device: a collision makes a record wait for no reason.
 	sent [64]atomic.Int32
 }
@@ -56,11 +56,11 @@ const none = math.MaxInt64
 // the partition meanwhile, and what they have parked must be read first. s is locked.
 //
 // It is not enough that offsets follow each other: we may have given back the one before when others had the partition already.
-// That shows when a record comes a second time and the one that was given back does not come before it.
+// That shows when the sender begins again behind it.
 func (s *source) follow(offset int64) bool {
 	back := s.back.Load()
-	if offset > back && offset != s.nudge {
-		s.next, s.nudge = max(s.next, offset+1), min(s.nudge, offset)
+	if offset > back && offset > s.late {
+		s.next, s.late = max(s.next, offset+1), offset
 		return false
 	}
 	if !s.known || offset > s.next || offset > back {
@@ -69,7 +69,7 @@ func (s *source) follow(offset int64) bool {
 	if back != none {
 		s.back.Store(none)
 	}
-	s.known, s.next, s.nudge = true, max(s.next, offset+1), none
+	s.known, s.next, s.late = true, max(s.next, offset+1), -1
 	return true
 }
 
