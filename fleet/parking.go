@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -67,7 +68,7 @@ type lane struct {
 // queue is what is parked of one device.
 type queue struct {
 	records []waiting // as read, in order
-	own     uint64    // number of what this process parked last, 0 when that has been read back
+	own     []uint64  // numbers of what this process has parked and not read back
 	sent    int64     // up to this offset all are where they belong, as this process, the lane's owner, knows
 	marked  int64     // up to this offset there is a marker, on its way back
 	stuck   string    // where the device is, and the next record may not go
@@ -117,7 +118,7 @@ func (p *Parking) park(ctx context.Context, m *linkspan.Message, loc *Located, l
 	l := &p.lanes[lane]
 	l.mu.Lock()
 	q := l.queue(p, device)
-	q.own = max(q.own, number)
+	q.own = append(q.own, number)
 	l.mu.Unlock()
 	p.writing.Add(1)
 	w := wrappings.Get().(*wrapping)
@@ -126,8 +127,8 @@ func (p *Parking) park(ctx context.Context, m *linkspan.Message, loc *Located, l
 		p.writing.Add(-1)
 		if err != nil {
 			l.mu.Lock()
-			if q := l.devices[device]; q != nil && q.own == number {
-				q.own = 0
+			if q := l.devices[device]; q != nil {
+				q.forget(number)
 				l.tidy(p, device, q)
 			}
 			l.mu.Unlock()
@@ -148,9 +149,14 @@ func (l *lane) queue(p *Parking, device string) *queue {
 	return q
 }
 
+// forget notes that what this process parked under that number has been read back, or was not stored.
+func (q *queue) forget(number uint64) {
+	q.own = slices.DeleteFunc(q.own, func(n uint64) bool { return n == number })
+}
+
 // tidy drops a queue that holds nothing. l is locked.
 func (l *lane) tidy(p *Parking, device string, q *queue) {
-	if len(q.records) == 0 && q.own == 0 {
+	if len(q.records) == 0 && len(q.own) == 0 {
 		delete(l.devices, device)
 		delete(l.due, device)
 		p.stats.Devices.Add(-1)
@@ -196,8 +202,8 @@ func (p *Parking) apply(l *lane, m *linkspan.Message) error {
 	device := string(m.Record.Key)
 	q := l.queue(p, device)
 	q.records = append(q.records, waiting{m.Record.Offset, r.until})
-	if r.by.life == p.barrier.life && r.by.number >= q.own {
-		q.own = 0
+	if r.by.life == p.barrier.life {
+		q.forget(r.by.number)
 	}
 	p.stats.Records.Add(1)
 	if l.owned {

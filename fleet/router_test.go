@@ -282,6 +282,24 @@ func TestParkedIsBounded(t *testing.T) {
 	}
 }
 
+// P3: what was stored and not read back counts, though what was sent after it failed.
+func TestParkedBeforeAFailureCounts(t *testing.T) {
+	s := newSite()
+	s.command("pump")
+	s.parking.Apply(s.take()[0].m)
+	stored := s.take()
+	stored[0].done(nil)
+	o := s.command("pump")
+	s.take()[0].done(errAway)
+	o.want(t, "not parked", errAway)
+	s.put("pump", "plant-a")
+	s.next--
+	s.command("pump")
+	if got := s.land(); len(got) != 1 || to(got[0]) != "_linkspan.parked " {
+		t.Fatal("not parked behind what was stored")
+	}
+}
+
 func TestParkingThatFailsIsGivenBack(t *testing.T) {
 	s := newSite()
 	s.command("pump")
