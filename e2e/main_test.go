@@ -3,6 +3,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,6 +34,10 @@ var world struct {
 var topics atomic.Int64
 
 func TestMain(m *testing.M) {
+	// Most of the time the tests wait for somebody to start or to notice. The command line may say otherwise.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 	os.Exit(run(m))
 }
 

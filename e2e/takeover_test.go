@@ -29,7 +29,7 @@ func holders(t *testing.T, members []*harness.Linkspan, proxies map[string]*harn
 // another one takes over with the same session; then that one is killed, after the first is back. How long it takes is printed.
 func TestTakeover_KAL_A10(t *testing.T) {
 	t.Parallel()
-	const n = 1500
+	const n = 1000
 	site := ownSite(t, "mosquitto", "")
 	proxy := throughProxy(t, site.Addr())
 	upTopic, downTopic := topic(t, world.kafka, "takeover-up", 3), topic(t, world.kafka, "takeover-down", 3)
@@ -53,7 +53,7 @@ func TestTakeover_KAL_A10(t *testing.T) {
 		both[held].Kill()
 		killed := time.Now()
 		_, _, before := up.Counts()
-		arrived(t, &up, before+50) // more than may have been on its way
+		arrived(t, &up, min(before+50, 2*n)) // on a slow machine all may have been published by now
 		t.Logf("messages arrive again %v after the kill", time.Since(killed).Round(10*time.Millisecond))
 		next := holders(t, both, map[string]*harness.Proxy{"plant": proxy})["plant"]
 		if next == held {
