@@ -245,6 +245,30 @@ func TestRouterReadsOnAfterAGap(t *testing.T) {
 	o.want(t, "sent again", nil)
 }
 
+// A record failed when others had its partition already: who begins again behind it must read what they have parked, though
+// no offset is missing.
+func TestRouterReadsOnAfterOthersTookWhatFailed(t *testing.T) {
+	s := newSite()
+	s.put("pump", "plant-a")
+	s.command("pump")
+	s.land()
+	s.command("pump")
+	s.take()[0].done(errAway)
+	s.command("pump").want(t, "behind what failed", errBehind)
+	s.next--
+	o := s.command("pump")
+	sent := s.take()
+	if len(sent) != 1 || sent[0].m.Record.Header(headerBarrier) == nil {
+		t.Fatal("no barrier")
+	}
+	o.pending(t, "behind a barrier")
+	s.parking.Apply(sent[0].m)
+	if got := s.land(); len(got) != 1 || to(got[0]) != "_linkspan.inbox plant-a" {
+		t.Fatal("not sent then")
+	}
+	o.want(t, "sent", nil)
+}
+
 // P3: where one of the inboxes fails, nothing overtakes there while the other one is still open.
 func TestRouterLetsNothingOvertakeWhatFailed(t *testing.T) {
 	s := newSite()
