@@ -44,6 +44,7 @@ func (o *outbox) remove(d *delivery) {
 	}
 	if d.flying {
 		o.flying--
+		o.flying2 -= int(d.qos / 2)
 	}
 	o.n--
 	o.bytes -= len(d.wire)
@@ -63,14 +64,24 @@ func (o *outbox) number() uint16 {
 	}
 }
 
-// limit is how many messages of QoS 1 and 2 may be in flight [MQTT-4.9.0-1]. After losses that a message may be to blame for it
-// is one, to find out which.
-func (w *worker) limit() int {
-	if w.out.losses >= suspicious {
-		return 1
+// full reports whether d has to wait until others are acknowledged [MQTT-4.9.0-1]. After losses that a message may be to blame for
+// only one is in flight, to find out which.
+func (w *worker) full(d *delivery) bool {
+	o, c := &w.out, w.conn
+	switch {
+	case d.qos == 0:
+		return false
+	case o.losses >= suspicious:
+		return o.flying > 0
+	case d.qos == 2 && c.version < packet.V5 && o.flying2 >= maxQoS2:
+		return true
 	}
-	return min(w.c.cfg.MaxInFlight, int(w.conn.limits.ReceiveMaximum))
+	return o.flying >= min(w.c.cfg.MaxInFlight, int(c.limits.ReceiveMaximum))
 }
+
+// maxQoS2 bounds what a broker of MQTT 3 has in flight of QoS 2. It cannot tell its own limit, and Mosquitto, whose limit is 20 as it
+// comes, acknowledges what is beyond and throws it away.
+const maxQoS2 = 10
 
 // A broker of MQTT 3 cannot refuse a message but by closing the connection [MQTT-3.3.5-2]. After so many connections that were
 // closed before anything was acknowledged, messages are sent one by one; and one that was alone on so many is refused.
@@ -86,7 +97,7 @@ func (w *worker) pump() (over []outcome) {
 		return nil
 	}
 	for d := o.cursor; d != nil; d = o.cursor {
-		if d.qos > 0 && o.flying >= w.limit() {
+		if w.full(d) {
 			break
 		}
 		if err := w.transmit(c, d); err != nil {
@@ -95,6 +106,12 @@ func (w *worker) pump() (over []outcome) {
 			continue
 		}
 		o.cursor = d.next
+	}
+	if o.flying >= w.limit() {
+		select {
+		case w.hurry <- struct{}{}:
+		default:
+		}
 	}
 	c.kick()
 	if over != nil {
@@ -163,6 +180,7 @@ func (w *worker) transmit(c *conn, d *delivery) error {
 func (o *outbox) fly(d *delivery, now time.Time) {
 	d.flying, d.given = true, now
 	o.flying++
+	o.flying2 += int(d.qos / 2)
 }
 
 // downgrade takes off what the broker does not have [MQTT-3.2.2-11], [MQTT-3.2.2-14]. The first time on a connection is logged.
@@ -262,7 +280,7 @@ func (o *outbox) begin(present bool) {
 			d.stage = waiting
 		}
 	}
-	o.cursor, o.flying, o.request = o.head, 0, 0
+	o.cursor, o.flying, o.flying2, o.request = o.head, 0, 0, 0
 }
 
 // blame looks for a message that the broker closes the connection for, when it has closed c. It returns the one that has been found
