@@ -153,7 +153,7 @@ func TestNetworkToKafka(t *testing.T) {
 			p.kafka.Proxy.BlackHole()
 			must(t, harness.Until(deadline(t), func() error { return ready(t, p.linkspan, http.StatusServiceUnavailable) }))
 			wait() // the broker acknowledges all the same
-			p.pinged(t, 10)
+			p.pinged(t, 5)
 			p.kafka.Proxy.Heal()
 			settled(t, &p.up, false)
 			p.kafka.Proxy.Cut()
