@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/linkspan/linkspan/kafka"
 	"github.com/linkspan/linkspan/mqtt"
@@ -51,6 +55,7 @@ func Check(cfg Config) (notes []string, err error) {
 	for _, name := range cfg.clients() {
 		notes = append(notes, clientNotes(name, &cfg.Endpoints[name].Client.Config, table)...)
 	}
+	notes = append(notes, routeNotes(&cfg, table)...)
 	for _, c := range table.Cycles() {
 		notes = append(notes, "messages can go round: "+c.String()+"; the hop count ends it after 8 rounds where the broker speaks MQTT 5")
 	}
@@ -83,44 +88,95 @@ func clientNotes(name string, c *client.Config, table *route.Table) (notes []str
 	}
 	if c.Workers > 1 || c.Mode == client.ModeAll {
 		note("several connections share its messages, so the order of a topic is only as good as the broker keeps it")
+		if strings.HasPrefix(c.Version, "3") {
+			note("with version %s not every broker has the shared subscriptions that workers and mode all need; check --connect tells", c.Version)
+		}
 	}
 	return notes
 }
 
+// routeNotes is what is worth knowing of the routes of endpoints that dial.
+func routeNotes(cfg *Config, table *route.Table) (notes []string) {
+	dialed := cfg.clients()
+	if len(dialed) == 0 {
+		return nil
+	}
+	taught := false
+	for i, r := range cfg.Routes {
+		from, _, _ := strings.Cut(r.From, ":")
+		if from == "kafka" {
+			continue
+		}
+		taught = taught || r.Device != ""
+		if from != "mqtt" && !slices.Contains(dialed, from) {
+			continue
+		}
+		key := ""
+		if r.Key != nil {
+			key = *r.Key
+		}
+		for _, template := range slices.Concat([]string{r.To, key, r.Partition, r.Device}, slices.Collect(maps.Values(r.Headers))) {
+			if publisher.MatchString(template) {
+				notes = append(notes, fmt.Sprintf("routes[%d]: a broker does not tell who published, so {client} and {username} are empty in what comes from %s: use a level of the topic", i, strings.Join(dialed, ", ")))
+				break
+			}
+		}
+	}
+	if locating(table) && !taught {
+		notes = append(notes, "routes: records go to where their device is, but no route up tells where devices are, so none is ever found: give the routes from MQTT a device, such as device: \"{device}\"")
+	}
+	return notes
+}
+
+// publisher finds the placeholders that are about who published a message.
+var publisher = regexp.MustCompile(`\{(partition )?(client|username)[ }]`)
+
 // CheckClients connects to the broker of each endpoint that dials, with client identifiers of its own, and returns what each can
 // do; the error tells of those that cannot be used. It subscribes to nothing that is in use and publishes nothing.
 func CheckClients(ctx context.Context, cfg Config) (lines []string, err error) {
-	var errs []error
-	for _, name := range cfg.clients() {
-		c := cfg.Endpoints[name].Client.Config
-		c.Name = name
-		r, err := client.Probe(ctx, c)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("endpoints.%s: %w", name, err))
-			continue
-		}
-		l := r.Limits
-		line := fmt.Sprintf("endpoint %s: %s answers with MQTT %s", name, r.URL, r.Version)
-		if r.Version == "5" {
-			line += fmt.Sprintf(", takes %d messages in flight, QoS up to %d, packets %s, keep-alive %v", l.ReceiveMaximum, l.MaximumQoS, size(l.MaxPacketSize), l.KeepAlive)
-		}
-		for _, lacks := range []struct {
-			what string
-			has  bool
-		}{{"retained messages", l.Retain}, {"shared subscriptions", l.Shared}, {"wildcards", l.Wildcards}, {"subscription identifiers", l.SubscriptionIDs || r.Version != "5"}} {
-			if !lacks.has {
-				line += "; no " + lacks.what
+	names := cfg.clients()
+	answers, errs := make([][]string, len(names)), make([]error, len(names))
+	var probes sync.WaitGroup
+	for i, name := range names { // all at a time: one that is away takes no time from the others
+		probes.Go(func() {
+			c := cfg.Endpoints[name].Client.Config
+			c.Name = name
+			if answers[i], errs[i] = checkClient(ctx, c); errs[i] != nil {
+				errs[i] = fmt.Errorf("endpoints.%s: %w", name, errs[i])
 			}
-		}
-		lines = append(lines, line)
-		if r.Advice != "" {
-			lines = append(lines, "endpoint "+name+": "+r.Advice)
-		}
-		if !l.Shared && (c.Workers > 1 || c.Mode == client.ModeAll) {
-			errs = append(errs, fmt.Errorf("endpoints.%s: workers and mode all need shared subscriptions, which the broker does not have; use workers: 1 and mode: one", name))
+		})
+	}
+	probes.Wait()
+	return slices.Concat(answers...), errors.Join(errs...)
+}
+
+// checkClient connects to one broker.
+func checkClient(ctx context.Context, c client.Config) (lines []string, err error) {
+	r, err := client.Probe(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	l := r.Limits
+	line := fmt.Sprintf("endpoint %s: %s answers with MQTT %s", c.Name, r.URL, r.Version)
+	if r.Version == "5" {
+		line += fmt.Sprintf(", takes %d messages in flight, QoS up to %d, packets %s, keep-alive %v", l.ReceiveMaximum, l.MaximumQoS, size(l.MaxPacketSize), l.KeepAlive)
+	}
+	for _, lacks := range []struct {
+		what string
+		has  bool
+	}{{"retained messages", l.Retain}, {"shared subscriptions", l.Shared}, {"wildcards", l.Wildcards}, {"subscription identifiers", l.SubscriptionIDs || r.Version != "5"}} {
+		if !lacks.has {
+			line += "; no " + lacks.what
 		}
 	}
-	return lines, errors.Join(errs...)
+	lines = append(lines, line)
+	if r.Advice != "" {
+		lines = append(lines, "endpoint "+c.Name+": "+r.Advice)
+	}
+	if !l.Shared && (c.Workers > 1 || c.Mode == client.ModeAll) {
+		err = errors.New("workers and mode all need shared subscriptions, which the broker does not have; use workers: 1 and mode: one")
+	}
+	return lines, err
 }
 
 // size tells a limit in bytes.

@@ -54,6 +54,29 @@ endpoints: {plant: {dial: "mqtt://`+door.addr()+`", reconnect: {min: 1ms, max: 5
 	eventually(t, "not ready again", func() bool { status, _ := r.get("/readyz"); return status == 503 })
 }
 
+// A process that Kafka does not answer says so, and does not say that another process runs what nobody runs.
+func TestNotReadyWithoutKafka(t *testing.T) {
+	t.Parallel()
+	plant, kafka := newSite(t, packet.V5), newDoor(t)
+	at := kafka.broker()
+	kafka.lead(at)
+	r := start(t, parse(t, `
+kafka: {brokers: ["`+kafka.addr()+`"]}
+fleet: {session_timeout: 1s}
+endpoints: {plant: {dial: "`+plant.url()+`"}, none: {dial: "mqtt://`+newDoor(t).addr()+`"}}`+plantRoutes))
+	ready := func(want int, starts string) func() bool {
+		return func() bool {
+			status, body := r.get("/readyz")
+			return status == want && strings.HasPrefix(body, starts) && !strings.Contains(body, "another process")
+		}
+	}
+	eventually(t, "ready", ready(200, "ok\n"))
+	kafka.shut()
+	eventually(t, "not ready without Kafka", ready(503, "Kafka does not tell which brokers this process has to dial\n"))
+	kafka.lead(at)
+	eventually(t, "ready again", ready(200, "ok\n"))
+}
+
 // What the broker refuses, and what no route or topic can take, is in the dead letter topic with the reason, is settled then, and
 // holds up nothing that comes after it (P2, P4).
 func TestDeadLettersOfAnEndpoint(t *testing.T) {
@@ -165,14 +188,15 @@ func TestCheckClients(t *testing.T) {
 	cfg := parse(t, `
 endpoints:
   five: {dial: "`+five.url()+`", session_expiry: 0s}
-  three: {dial: "`+three.url()+`", mode: all, client_id: mine}
+  three: {dial: "`+three.url()+`", mode: all, client_id: mine, version: 3.1.1}
   away: {dial: "mqtt://`+away.addr()+`"}
   idle: {dial: "mqtt://nowhere"}
 routes: [{from: "five:a/#", to: kafka:up}, {from: kafka:up, to: "three:{key}"}, {from: "away:#", to: kafka:up}, {from: "three:a/#", to: kafka:up}]`)
 	notes, err := Check(cfg)
 	all := strings.Join(notes, "\n")
 	for _, want := range []string{
-		"endpoints.five: session_expiry is 0", "endpoints.three: several connections share", "endpoints.three: mode all: mine is the client_id", "endpoints.idle: no route names it",
+		"endpoints.five: session_expiry is 0", "endpoints.three: several connections share", "endpoints.three: with version 3.1.1 not every broker has the shared subscriptions",
+		"endpoints.three: mode all: mine is the client_id", "endpoints.idle: no route names it",
 		"messages can go round: route-4 → route-2 → (three) → route-4",
 	} {
 		if err != nil || !strings.Contains(all, want) {
@@ -197,6 +221,28 @@ routes: [{from: "five:a/#", to: kafka:up}, {from: kafka:up, to: "three:{key}"}, 
 	}
 }
 
+// What is no mistake and yet cannot be meant is told before it costs a day.
+func TestNotes(t *testing.T) {
+	for routes, want := range map[string]string{
+		`{from: kafka:down, to: "mqtt:{key}", device: "{key}"}, {from: "mqtt:s/{d}", to: kafka:up}`:                         "routes: records go to where their device is, but no route up tells",
+		`{from: kafka:down, to: "mqtt:x/{key}", device: "{key}"}, {from: "mqtt:s/{d}", to: kafka:up, device: "{d}"}`:        "",
+		`{from: kafka:down, to: "east:{key}", device: "{key}"}`:                                                             "",
+		`{from: "mqtt:s/#", to: kafka:up, key: "{client}"}`:                                                                 "routes[0]: a broker does not tell who published",
+		`{from: "mqtt:a", to: kafka:up}, {from: "east:s/#", to: "kafka:{partition client 2}.up"}`:                           "routes[1]: a broker does not tell who published",
+		`{from: "door:s/#", to: kafka:up, key: "{client}"}, {from: "mqtt:s/{client_id}", to: kafka:up, key: "{client_id}"}`: "",
+	} {
+		notes, err := Check(parse(t, `
+endpoints: {east: {dial: "mqtt://e"}, west: {dial: "mqtt://w"}, door: {listen: "mqtt://127.0.0.1:0"}}
+routes: [`+routes+`]`))
+		notes = slices.DeleteFunc(notes, func(n string) bool {
+			return strings.HasSuffix(n, "no route names it, so nothing goes there or comes from there")
+		})
+		if got := strings.Join(notes, "\n"); err != nil || !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%s:\n got %v %s\nwant %s", routes, err, got, want)
+		}
+	}
+}
+
 // explain tells of each endpoint whether and how a message gets there.
 func TestExplainClients(t *testing.T) {
 	t.Parallel()
@@ -212,6 +258,7 @@ routes:
 		want []string
 	}{
 		{Question{Topic: "from/t7", Endpoint: "east"}, []string{"t7, which is at east"}},
+		{Question{Topic: "from/t7", Endpoint: "devices", Client: "c7"}, []string{"mqtt.client: c7"}},
 		{Question{Topic: "from/t7", Endpoint: "east", Payload: "gone"}, []string{"t7, which has left east"}},
 		{Question{Topic: "from/t7", Endpoint: "east", Retain: true}, []string{"left alone: the broker had retained it"}},
 		{Question{Topic: "else", Endpoint: "east"}, []string{"goes to the dead letter topic linkspan.deadletter: no route"}},
@@ -227,5 +274,8 @@ routes:
 				t.Errorf("%+v: it does not say %q: %v\n%s", c.q, want, err, got)
 			}
 		}
+	}
+	if got, err := Explain(cfg, Question{Topic: "from/t7", Endpoint: "east", Client: "c7"}); err != nil || strings.Contains(got, "c7") {
+		t.Errorf("a broker does not tell who published: %v\n%s", err, got)
 	}
 }

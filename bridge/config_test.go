@@ -127,7 +127,11 @@ func TestMistakes(t *testing.T) {
 		{"fleet: {lanes: 0}", "l.yaml:1:9: fleet.lanes: "},
 		{"dead_letter: {topic: a b}", `l.yaml:1:15: dead_letter.topic: "a b" is no name that Kafka takes`},
 		{"endpoints: {a: {max_connections: 1}}", "l.yaml:1:13: endpoints.a: says neither where to listen nor what to dial; add listen:"},
-		{"endpoints: {a: {listen: http://x}}", "l.yaml:1:17: endpoints.a.listen: "},
+		{"endpoints: {a: {listen: http://x}}", `l.yaml:1:17: endpoints.a.listen: "http://x" has none of the schemes`},
+		{"endpoints: {a: {listen: ':1884'}}", `l.yaml:1:17: endpoints.a.listen: ":1884" is no address; write mqtt://:1883`},
+		{"endpoints: {a: {listen: 'localhost:1884'}}", `l.yaml:1:17: endpoints.a.listen: "localhost:1884" has none of the schemes mqtt, mqtts, ws, wss; write mqtt://:1883`},
+		{"endpoints: {a: {listen: 'mqtt://:99999'}}", `l.yaml:1:17: endpoints.a.listen: "mqtt://:99999": there is no port 99999`},
+		{"endpoints:\n\ta: {}", "l.yaml:2:1: not YAML: found character that cannot start any token; indent with spaces, not tabs"},
 		{"endpoints: {a: {listen: mqtts://:1}}", "l.yaml:1:13: endpoints.a.tls"},
 		{"endpoints: {kafka: {listen: mqtt://:1}}", "l.yaml:1:13: endpoints.kafka: in a route that name means"},
 		{"endpoints: {a b: {listen: mqtt://:1}}", "l.yaml:1:13: endpoints.a b: a name has letters"},
@@ -243,7 +247,7 @@ routes:
 			}
 		}
 	}
-	for _, q := range []Question{{Topic: "a", QoS: 3}, {Topic: "a", Endpoint: "nowhere"}} {
+	for _, q := range []Question{{Topic: "a", QoS: 3}, {Topic: "a", Endpoint: "nowhere"}, {Topic: "a/+"}, {Topic: ""}} {
 		if _, err := Explain(cfg, q); err == nil {
 			t.Errorf("%+v: no error", q)
 		}

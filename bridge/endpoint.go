@@ -60,7 +60,7 @@ func (c *Config) listeners() (names []string) {
 
 var (
 	endpointName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
-	protocols    = []string{"mqtt", "mqtts", "ws", "wss", "amqp", "amqps", "kafka"}
+	schemes      = []string{"mqtts", "ws", "wss", "amqps"} // the protocols themselves are refused with the routes
 )
 
 func (c *Config) validateEndpoints(p *problems) {
@@ -72,8 +72,8 @@ func (c *Config) validateEndpoints(p *problems) {
 		switch {
 		case !endpointName.MatchString(name):
 			p.add(key, "a name has letters, digits, - _ . only, and begins with a letter or digit")
-		case slices.Contains(protocols, name):
-			p.add(key, "in a route that name means all endpoints of a protocol; choose another")
+		case slices.Contains(schemes, name):
+			p.add(key, "in a route that name would look like a protocol; choose another")
 		}
 		switch {
 		case e.Listener != nil:

@@ -2,12 +2,15 @@ package bridge
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/linkspan/linkspan/route"
 )
 
@@ -37,6 +40,13 @@ func Explain(cfg Config, q Question) (string, error) {
 	if q.QoS > 2 {
 		return "", fmt.Errorf("there is no QoS %d; 0, 1 or 2", q.QoS)
 	}
+	if q.Endpoint == "" {
+		q.Endpoint = slices.Min(slices.Collect(maps.Keys(cfg.Endpoints)))
+	}
+	dialed := cfg.Endpoints[q.Endpoint].Client != nil
+	if dialed {
+		q.Client, q.User = "", "" // brokers do not tell who published
+	}
 	m := &linkspan.Message{
 		Topic: q.Topic, Payload: []byte(q.Payload), QoS: q.QoS, Retain: q.Retain,
 		Endpoint: q.Endpoint, Client: q.Client, Username: q.User, Received: time.Now(),
@@ -54,11 +64,14 @@ func Explain(cfg Config, q Question) (string, error) {
 		a.steps(table.ExplainDown(m))
 		return a.packet(), nil
 	}
+	if err := packet.ValidTopicName(q.Topic); err != nil {
+		return "", fmt.Errorf("topic %q: %w; nobody can publish to it", q.Topic, err)
+	}
 	for _, h := range q.Headers {
 		m.UserProperties = append(m.UserProperties, linkspan.Property{Key: h[0], Value: h[1]})
 	}
 	a.steps(table.ExplainUp(m))
-	return a.record(cfg.Endpoints[a.e.Message.Endpoint].Client != nil), nil
+	return a.record(dialed), nil
 }
 
 // An answer is the text of an explanation.

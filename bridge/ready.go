@@ -38,6 +38,9 @@ func (b *bridge) ready() (endpoints []string, err error) {
 	if age := b.client.Producer().OldestUnacked(); age > b.cfg.Admin.StallTimeout {
 		return endpoints, fmt.Errorf("Kafka has not acknowledged a message for %v", age.Round(time.Second))
 	}
+	if b.member != nil && !b.member.shards.Leased() {
+		return endpoints, errors.New("Kafka does not tell which brokers this process has to dial")
+	}
 	if len(b.endpoints) == 0 {
 		return endpoints, b.cutOff()
 	}
@@ -67,6 +70,9 @@ func (b *bridge) cutOff() error {
 func (d *dialer) describe() string {
 	run := d.last.Load()
 	if run == nil || !d.owned.Load() {
+		if !d.b.member.shards.Leased() {
+			return "waits for Kafka, which says who runs it"
+		}
 		return "run by another process"
 	}
 	return describeStatus(run.client.Status(), time.Now())

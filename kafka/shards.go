@@ -111,6 +111,9 @@ func (s *Shards) Owned() []int32 {
 	return slices.Sorted(maps.Keys(s.leased.shards))
 }
 
+// Leased reports whether the group counts this member as one of it, as far as a lease can tell.
+func (s *Shards) Leased() bool { return s.lease.valid() }
+
 // Lease waits for the lease, and reports whether there is one: false when ctx ends first.
 func (s *Shards) Lease(ctx context.Context) bool { return s.lease.wait(ctx) != nil }
 
@@ -274,7 +277,7 @@ func (s *Shards) lost(lanes []int32) {
 
 func (s *Shards) report(msg string, lanes []int32) {
 	if len(lanes) > 0 {
-		s.c.log.Info(msg, "group", s.cfg.Group, "lanes", lanes)
+		s.c.log.Info(msg, "group", s.cfg.Group, "lanes", slices.Sorted(slices.Values(lanes)))
 	}
 }
 

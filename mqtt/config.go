@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/linkspan/linkspan/mqtt/packet"
@@ -139,7 +140,7 @@ type address struct {
 func (c *ListenerConfig) address() (a address, err error) {
 	u, err := url.Parse(c.URL)
 	if err != nil {
-		return a, fmt.Errorf("listen: %w", err)
+		return a, fmt.Errorf("listen: %q is no address; write mqtt://:1883, or HOST in front of the colon", c.URL)
 	}
 	port := ""
 	switch u.Scheme {
@@ -152,10 +153,13 @@ func (c *ListenerConfig) address() (a address, err error) {
 	case "wss":
 		port, a.path, a.tls = "443", "/mqtt", true
 	default:
-		return a, fmt.Errorf("listen: %q has none of the schemes mqtt, mqtts, ws, wss", c.URL)
+		return a, fmt.Errorf("listen: %q has none of the schemes mqtt, mqtts, ws, wss; write mqtt://:1883", c.URL)
 	}
 	if u.Port() != "" {
 		port = u.Port()
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return a, fmt.Errorf("listen: %q: there is no port %s", c.URL, port)
 	}
 	a.host = net.JoinHostPort(u.Hostname(), port)
 	switch {

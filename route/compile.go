@@ -142,15 +142,14 @@ func (c *compiler) split(key, text string) (scheme, rest string, ok bool) {
 
 // resolve returns the endpoints that a protocol or name stands for.
 func (c *compiler) resolve(key, scheme string) (names []string) {
-	protocols := []string{"mqtt", "amqp"}
-	known := append(protocols, "kafka")
+	known := []string{"mqtt", "kafka"}
 	for _, e := range c.endpoints {
 		if e.Name == scheme || e.Protocol == scheme {
 			names = append(names, e.Name)
 		}
 		known = append(known, e.Name)
 	}
-	if names == nil && !slices.Contains(protocols, scheme) {
+	if names == nil && scheme != "mqtt" {
 		c.fail(key, fmt.Errorf("there is no endpoint %q%s (%s)", scheme, meant(scheme, known), strings.Join(known, ", ")))
 	}
 	return names

@@ -38,7 +38,7 @@ func New(routes []Config, options Options) (*Table, error) {
 	for _, e := range options.Endpoints {
 		t.trees[e.Name], t.endpoints[e.Name] = newNode(), e
 		if e.Name == "kafka" || e.Name == "mqtt" || e.Name == "amqp" {
-			errs = append(errs, fmt.Errorf("endpoints.%s: routes could not tell it from the protocol: choose another name", e.Name))
+			errs = append(errs, fmt.Errorf("endpoints.%s: in a route that name means all endpoints of a protocol; choose another", e.Name))
 		}
 	}
 	names := make(map[string]int)

@@ -13,7 +13,7 @@ import (
 type checkCommand struct {
 	configFlag
 	Connect bool          `help:"Reach Kafka and the brokers that endpoints dial too, tell what they can do, and list the topics that are missing. Nothing is created or changed."`
-	Timeout time.Duration `default:"10s" help:"How long to try to reach the brokers."`
+	Timeout time.Duration `default:"10s" help:"How long to try to reach Kafka, and then the brokers."`
 }
 
 func (checkCommand) Help() string {
@@ -43,6 +43,8 @@ func (c checkCommand) Run(p *program) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
 	defer cancel()
 	report, err := bridge.CheckKafka(ctx, cfg, bridge.NewLogger(bridge.LogConfig{Level: "error", Format: "text"}, p.stderr))
+	ctx, cancel = context.WithTimeout(context.Background(), c.Timeout) // a Kafka that is away takes no time from the brokers
+	defer cancel()
 	brokers, brokersErr := bridge.CheckClients(ctx, cfg)
 	for _, line := range append(report, brokers...) {
 		fmt.Fprintln(p.stdout, line)
@@ -54,7 +56,7 @@ type explainCommand struct {
 	configFlag
 	Topic    string   `arg:"" help:"An MQTT topic, or kafka:TOPIC for the other direction."`
 	Endpoint string   `placeholder:"NAME" help:"The endpoint that the message comes in by. Default: the first by name."`
-	Client   string   `default:"a-client" placeholder:"ID" help:"The client identifier of the device."`
+	Client   string   `default:"a-client" placeholder:"ID" help:"The client identifier of the device. What a broker gives us has none."`
 	User     string   `placeholder:"NAME" help:"The user name of the device."`
 	QoS      byte     `name:"qos" default:"1" placeholder:"0|1|2" help:"The QoS of the message."`
 	Retain   bool     `help:"The message is to be retained."`

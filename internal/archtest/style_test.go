@@ -22,6 +22,7 @@ var (
 // waits for its end.
 var goroutines = map[string]string{
 	"bridge/parts.go":                  "one for each part that runs; stop waits",
+	"bridge/check.go":                  "one for each broker that is tried; CheckClients waits",
 	"bridge/internal/sample/sample.go": "the connection; connected waits",
 	"cmd/linkspan/run.go":              "signals; ends with the process",
 	"kafka/consumer.go":                "commits, and looking for new topics; Run waits",

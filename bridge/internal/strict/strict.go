@@ -116,8 +116,11 @@ func (d *Decoder) syntax(err error) {
 		line = 0 // a variable is one line
 	}
 	text := m[2]
-	if strings.HasPrefix(text, "unknown anchor") {
+	switch {
+	case strings.HasPrefix(text, "unknown anchor"):
 		text = "an alias without its anchor; put a value that begins with * in quotes"
+	case strings.HasSuffix(text, "cannot start any token"):
+		text += "; indent with spaces, not tabs, and put a value that begins with @, ` or % in quotes"
 	}
 	d.problems = append(d.problems, Problem{Place{d.file, line, min(line, 1)}, "", "not YAML: " + text})
 }
