@@ -30,7 +30,7 @@ func TestExplainUp(t *testing.T) {
 	for i, want := range []string{
 		"down: it takes records of Kafka",
 		"plant: it takes messages of plant-a, not of devices",
-		"deep: the topic has 3 levels, the filter 5",
+		"deep: the topic has fewer levels than the filter: 3, not 5",
 		`actors: level 1 is "sensors", not "actors"`,
 		"site: ",
 	} {

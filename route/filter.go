@@ -151,7 +151,10 @@ func (f *filter) why(topic string) string {
 			return fmt.Sprintf("level %d is %q, not %q", i+1, levels[i], l.literal)
 		}
 	}
-	return fmt.Sprintf("the topic has %d levels, the filter %d", len(levels), len(f.levels))
+	if len(levels) < len(f.levels) {
+		return fmt.Sprintf("the topic has fewer levels than the filter: %d, not %d", len(levels), len(f.levels))
+	}
+	return fmt.Sprintf("the topic has more levels than the filter: %d, not %d", len(levels), len(f.levels))
 }
 
 // overlaps reports whether some topic matches both filters.
