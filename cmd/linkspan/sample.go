@@ -61,7 +61,7 @@ func (f *connectionFlags) untilStopped() (context.Context, context.CancelFunc) {
 	if f.Timeout == 0 {
 		return ctx, stop
 	}
-	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, f.Timeout, fmt.Errorf("gave up after %v, as --timeout says", f.Timeout))
 	return ctx, func() { cancel(); stop() }
 }
 

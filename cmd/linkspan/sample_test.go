@@ -142,7 +142,7 @@ func TestPubAndSubThatFail(t *testing.T) {
 		{[]string{"pub", "a/#"}, exitWrong, `topic "a/#"`},
 		{[]string{"sub", "a/#/b"}, exitWrong, `topic "a/#/b"`},
 		{[]string{"sub", "a", "-b", "http://x"}, exitWrong, "dial: "},
-		{[]string{"pub", "a", "-b", "mqtt://127.0.0.1:1", "--timeout", "50ms"}, exitFailed, "0 of 1 messages acknowledged"},
+		{[]string{"pub", "a", "-b", "mqtt://127.0.0.1:1", "--timeout", "50ms"}, exitFailed, "linkspan: gave up after 50ms"},
 		{[]string{"sub", "a", "-n", "1", "-b", "mqtt://127.0.0.1:1", "--timeout", "50ms"}, exitFailed, "ended after 0 of 1 messages"},
 	} {
 		p := spawn(t, nil, c.args...)

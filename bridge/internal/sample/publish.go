@@ -131,7 +131,7 @@ func (p *publisher) settle(ctx context.Context) error {
 	if p.client.Status().Connected && takeAll(last) {
 		return nil
 	}
-	return ctx.Err()
+	return context.Cause(ctx)
 }
 
 // send hands over message n when there is room for it.
@@ -163,7 +163,7 @@ func (p *publisher) take(ctx context.Context) error {
 	case p.slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 
@@ -172,7 +172,7 @@ func wait(ctx context.Context, tick <-chan time.Time) error {
 	case <-tick:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 
