@@ -47,6 +47,7 @@ type outbox struct {
 	cursor     *delivery // the first that the connection has not been given; nil: it has all
 	n, bytes   int
 	flying     int         // of QoS 1 and 2, given to the connection and not acknowledged
+	flying2    int         // those of QoS 2
 	slots      []*delivery // by packet identifier; a power of two
 	lastID     uint16
 	request    uint16 // packet identifier of a SUBSCRIBE or UNSUBSCRIBE; 0: none

@@ -64,19 +64,19 @@ func (o *outbox) number() uint16 {
 	}
 }
 
-// full reports whether d has to wait until others are acknowledged [MQTT-4.9.0-1]. After losses that a message may be to blame for
-// only one is in flight, to find out which.
-func (w *worker) full(d *delivery) bool {
-	o, c := &w.out, w.conn
-	switch {
-	case d.qos == 0:
-		return false
-	case o.losses >= suspicious:
-		return o.flying > 0
-	case d.qos == 2 && c.version < packet.V5 && o.flying2 >= maxQoS2:
-		return true
+// limit is how many messages of QoS 1 and 2 may be in flight [MQTT-4.9.0-1]. After losses that a message may be to blame for it
+// is one, to find out which.
+func (w *worker) limit() int {
+	if w.out.losses >= suspicious {
+		return 1
 	}
-	return o.flying >= min(w.c.cfg.MaxInFlight, int(c.limits.ReceiveMaximum))
+	return min(w.c.cfg.MaxInFlight, int(w.conn.limits.ReceiveMaximum))
+}
+
+// full reports whether d has to wait until others are acknowledged.
+func (w *worker) full(d *delivery) bool {
+	o := &w.out
+	return d.qos > 0 && o.flying >= w.limit() || d.qos == 2 && o.flying2 >= maxQoS2 && w.conn.version < packet.V5
 }
 
 // maxQoS2 bounds what a broker of MQTT 3 has in flight of QoS 2. It cannot tell its own limit, and Mosquitto, whose limit is 20 as it
