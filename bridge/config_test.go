@@ -117,6 +117,8 @@ func TestMistakes(t *testing.T) {
 		{"kafka: {brokers: [a:1], embedded: {dir: /d}}", "l.yaml:1:9: kafka.brokers: the embedded broker of l.yaml:1:25 would not be started"},
 		{"kafka: {producer: {compression: rar}}", `l.yaml:1:20: kafka.producer.compression: "rar" is none of none, gzip`},
 		{"endpoints: {a: {dial: http://b:1883}}", "l.yaml:1:17: endpoints.a.dial: "},
+		{"endpoints: {a: {dial: '10.0.0.5:1883'}}", "l.yaml:1:17: endpoints.a.dial: this is no address; write mqtt://HOST:1883"},
+		{"endpoints: {a: {dial: 'mqtt://b:99999'}}", "l.yaml:1:17: endpoints.a.dial: the address of b: there is no port 99999"},
 		{"endpoints: {a: {dial: [mqtt://b, nowhere]}}", "l.yaml:1:17: endpoints.a.dial: "},
 		{"endpoints: {a: {listen: mqtt://:1883, dial: mqtt://b}}", "l.yaml:1:39: endpoints.a.dial: stands beside listen, and only one of the two can be"},
 		{"endpoints: {a: {client_id: x, listen: mqtt://:1883}}", "l.yaml:1:17: endpoints.a.client_id: goes with dial, and this section has listen"},

@@ -138,7 +138,7 @@ func (b *bridge) waitForKafka(ctx context.Context, parts *parts) error {
 	case err := <-parts.failed:
 		return err
 	case <-time.After(b.patience):
-		b.log.Warn("Kafka cannot be reached yet; devices can connect, but get no acknowledgement until it is", "brokers", b.cfg.Kafka.Brokers)
+		b.log.Warn("Kafka cannot be reached yet; nothing is acknowledged until it is, and no broker is dialled", "brokers", b.cfg.Kafka.Brokers)
 		return nil
 	}
 }

@@ -3,9 +3,11 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/linkspan/linkspan/mqtt/packet"
@@ -22,8 +24,8 @@ type target struct {
 
 func parseTarget(text string) (t target, err error) {
 	u, err := url.Parse(text)
-	if err != nil {
-		return t, err
+	if err != nil { // its text may quote a password
+		return t, errors.New("this is no address; write mqtt://HOST:1883, and user name and password in keys of their own")
 	}
 	t.text = text
 	port := ""
@@ -41,6 +43,9 @@ func parseTarget(text string) (t target, err error) {
 	}
 	if u.Port() != "" {
 		port = u.Port()
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return t, fmt.Errorf("the address of %s: there is no port %s", u.Hostname(), port)
 	}
 	t.host = u.Hostname()
 	t.addr = net.JoinHostPort(t.host, port)
