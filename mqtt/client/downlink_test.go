@@ -205,6 +205,37 @@ func TestBrokerLimits(t *testing.T) {
 	}
 }
 
+// P2: a broker of MQTT 3 cannot tell how much of QoS 2 it keeps, and Mosquitto throws away what is too much: ten at a time are few
+// enough. MQTT 5 brokers say what they take.
+func TestQoS2InFlight(t *testing.T) {
+	for _, v := range everyVersion {
+		b := newBroker(t)
+		r := start(t, "mqtt://"+b.addr, version(v.String()))
+		p := b.welcome(packet.Connack{})
+		var all []chan error
+		for range 30 {
+			all = append(all, r.send(down(2, "t", "x")))
+		}
+		for i := 0; i < 30; {
+			var ids []uint16
+			for range min(30-i, map[bool]int{true: 30, false: 10}[v == packet.V5]) {
+				ids = append(ids, p.expect("x").PacketID)
+			}
+			p.quiet()
+			for _, id := range ids {
+				p.Send(&packet.Ack{Type: packet.PUBREC, PacketID: id})
+				p.ExpectAck(packet.PUBREL, id, packet.Success)
+			}
+			p.quiet() // those that are not complete count, too
+			for _, id := range ids {
+				p.Send(&packet.Ack{Type: packet.PUBCOMP, PacketID: id})
+				delivered(t, all[i])
+				i++
+			}
+		}
+	}
+}
+
 // P6: there is room for max_in_flight messages and max_in_flight_bytes, connected or not.
 func TestRoom(t *testing.T) {
 	b := newBroker(t)

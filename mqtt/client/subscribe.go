@@ -84,15 +84,20 @@ func (w *worker) want(c *conn, share string) subscriptions {
 	for _, k := range w.known {
 		next = max(next, k.ID+1)
 	}
+	// One that the session perhaps does not have is new, and not the oldest: see repeated.
+	has := func(filter string) int {
+		return slices.IndexFunc(w.known, func(k Subscription) bool { return k.Filter == filter && k.ID != 0 && !k.Unsure })
+	}
 	for _, f := range filters {
 		if share != "" && !isShared(f) {
 			f = sharePrefix + share + "/" + f
 		}
 		s := Subscription{Filter: f, QoS: cfg.QoS, NoLocal: c.version == packet.V5 && !isShared(f)} // [MQTT-3.8.3-4]
 		if t.numbered {
-			s.ID, next = next, next+1
-			if i := slices.IndexFunc(w.known, func(k Subscription) bool { return k.Filter == f && k.ID != 0 }); i >= 0 {
+			if i := has(f); i >= 0 {
 				s.ID = w.known[i].ID
+			} else {
+				s.ID, next = next, next+1
 			}
 		}
 		t.all = append(t.all, s)
@@ -111,7 +116,7 @@ func (w *worker) subscribe(ctx context.Context, c *conn, share string) (denied m
 	t.loose = t.loose || c.present && (w.loose || !w.sure)
 	var missing, surplus []Subscription
 	for _, s := range t.all {
-		if !slices.Contains(w.known, s) {
+		if !slices.Contains(w.known, s) || isShared(s.Filter) { // which a broker that restarts may forget, and keep the session
 			missing = append(missing, s)
 		}
 	}

@@ -325,6 +325,8 @@ func TestWorkers(t *testing.T) {
 			c := r.send(down(1, "b", "down"))
 			p.Send(puback(p.expect("down").PacketID))
 			delivered(t, c)
+			_ = p.Conn.Close()
+			same(t, b.welcome(resumed).subscribedTo(1), "$share/x_y/a/#") // a broker may restore sessions, and not this
 		})
 	}
 }
