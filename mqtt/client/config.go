@@ -68,7 +68,8 @@ type Config struct {
 	RetainHandling uint8 `yaml:"retain_handling"`
 	// Workers is how many connections share the messages from the broker, by shared subscriptions, default 1. Which of
 	// them gets a message is the broker's choice, so the order of a topic is kept only as far as the broker keeps it. The way
-	// down uses the first. A broker without shared subscriptions gets one connection, with a warning.
+	// down uses the first. A broker without shared subscriptions gets one connection, with a warning. Mosquitto 2.0 forgets
+	// shared subscriptions when it restarts, and loses what is published from then until we are back.
 	Workers int `yaml:"workers"`
 	// Mode is one, the default: one process of the fleet is connected at a time. all: each is, and they share the messages as
 	// workers do; each needs a client_id of its own then.

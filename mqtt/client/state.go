@@ -7,7 +7,7 @@ import "github.com/linkspan/linkspan"
 //
 // Load is called once, when Run begins; Save whenever something has changed, by one goroutine at a time. Both may take
 // a moment, during which nothing is subscribed, and what Save is handed is not changed any more. A Save that is lost costs a
-// needless subscription, never a message.
+// needless subscription; but a filter that was unsubscribed meanwhile, and is wanted again, is missed. So Save should try hard.
 type State interface {
 	Load() Subscribed
 	Save(Subscribed)
