@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 
 	"github.com/linkspan/linkspan"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -80,6 +81,8 @@ func explain(err error) error {
 		hint = "the broker does not speak TLS there; remove kafka.tls or use its TLS port"
 	case errors.As(err, &eof), errors.Is(err, io.EOF):
 		hint = "the broker closed the connection at once; check kafka.tls and kafka.sasl"
+	case errors.Is(err, syscall.ECONNRESET):
+		hint = "what listens there cut the connection; check that it is Kafka, and kafka.tls and kafka.sasl"
 	default:
 		return err
 	}

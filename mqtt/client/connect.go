@@ -121,7 +121,7 @@ func versionRefused(err error) answer {
 	return no
 }
 
-var errHungUp = errors.New("the other side hung up on CONNECT: no MQTT broker, or it does not take this version, or us")
+var errHungUp = errors.New("the other side hung up on CONNECT: no MQTT broker, one that wants TLS (mqtts), or one that does not take this version, or us")
 
 // open makes one connection, up to the broker's CONNACK.
 func (w *worker) open(ctx context.Context, t target, v packet.Version) (*conn, error) {

@@ -3,11 +3,14 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/linkspan/linkspan/mqtt/packet"
@@ -108,5 +111,24 @@ func secure(ctx context.Context, nc net.Conn, t target, cfg *TLSConfig) (net.Con
 		return nil, err
 	}
 	secured := tls.Client(nc, c)
-	return secured, secured.HandshakeContext(ctx)
+	return secured, explain(secured.HandshakeContext(ctx))
+}
+
+// explain adds to the error of a TLS handshake what to do about it.
+func explain(err error) error {
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var record tls.RecordHeaderError
+	hint := ""
+	switch {
+	case errors.As(err, &unknown):
+		hint = "the broker's certificate is from an unknown authority; set tls.ca to its file"
+	case errors.As(err, &name):
+		hint = "the broker's certificate is for another name; set tls.server_name"
+	case errors.As(err, &record), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		hint = "the broker does not seem to speak TLS there; use its TLS port, or mqtt:// or ws://"
+	default:
+		return err
+	}
+	return fmt.Errorf("%s: %w", hint, err)
 }

@@ -56,6 +56,7 @@ func refusedConnect(r packet.Reason, text string) *failure {
 	switch r {
 	case packet.BadUsernameOrPassword, packet.NotAuthorized, packet.ClientIdentifierNotValid, packet.Banned, packet.BadAuthenticationMethod:
 		f.cause = CauseLogin
+		f.err = fmt.Errorf("%w; check username, password and client_id, and what the broker allows them", f.err)
 	case packet.UnsupportedProtocolVersion, packet.MalformedPacket, packet.ProtocolError:
 		f.cause = CauseProtocol
 	}
