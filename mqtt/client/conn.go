@@ -57,6 +57,7 @@ type conn struct {
 	// Guarded by w.mu.
 
 	out       []byte      // packets that wait for the writer
+	answers   int         // bytes of acknowledgements in out
 	unwritten []*delivery // QoS 0 in out
 	room      sync.Cond   // of the writer: there is something to write, or to end for
 	idle      bool        // the writer waits
@@ -127,8 +128,8 @@ func (c *conn) finish() {
 	c.shut, c.closing = true, true
 	c.goodbye()
 	c.room.Broadcast()
-	c.w.mu.Unlock()
 	_ = c.nc.SetWriteDeadline(time.Now().Add(c.w.c.farewell))
+	c.w.mu.Unlock()
 	c.running.Wait()
 	_ = c.nc.Close()
 	c.w.detach(c)
@@ -156,6 +157,7 @@ func (c *conn) read() error {
 		if err := c.digest(); err != nil {
 			return err
 		}
+		c.catchUp()
 		n, err := c.nc.Read(c.space())
 		if n == 0 && err != nil {
 			return err
@@ -165,6 +167,45 @@ func (c *conn) read() error {
 		c.n += n
 		c.w.c.stats.BytesIn.Add(uint64(n))
 	}
+}
+
+// maxAnswers is how many bytes of acknowledgements may wait to be written: more than what can be in flight asks for.
+const maxAnswers = 1 << 20
+
+// catchUp waits, and reads nothing, while the broker does not take the answers that it asks for (P6).
+func (c *conn) catchUp() {
+	if !c.behind() {
+		return
+	}
+	c.stall()
+	defer c.listen()
+	for c.behind() {
+		select {
+		case <-c.wake:
+		case <-c.ended:
+			return
+		}
+	}
+}
+
+func (c *conn) behind() bool {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	return c.answers > maxAnswers
+}
+
+// stall has the clock know that nothing is read until listen.
+func (c *conn) stall() {
+	c.w.c.stats.Stalled.Add(1)
+	c.stalled.Store(true)
+}
+
+// listen ends stall.
+func (c *conn) listen() {
+	now := time.Now().UnixNano()
+	c.heard.Store(now)
+	c.listened.Store(now)
+	c.stalled.Store(false)
 }
 
 // space returns where to read to, never empty. A packet that is longer than the buffer is made room for as it comes, at most
@@ -307,6 +348,7 @@ func (c *conn) write() error {
 	for {
 		w.mu.Lock()
 		for len(c.out) == 0 && !c.closing {
+			_ = c.nc.SetWriteDeadline(time.Time{}) // WebSocket and TLS have answers of their own, which the reader writes
 			c.idle = true
 			c.room.Wait()
 		}
@@ -316,13 +358,16 @@ func (c *conn) write() error {
 			return nil
 		}
 		batch, qos0 := c.out, c.unwritten
-		c.out, c.unwritten = spare[:0], spareQoS0[:0]
+		c.out, c.unwritten, c.answers = spare[:0], spareQoS0[:0], 0
 		w.in.written = w.in.settled
+		now, patience := time.Now(), w.c.cfg.AckTimeout
+		if c.closing {
+			patience = w.c.farewell
+		}
+		_ = c.nc.SetWriteDeadline(now.Add(patience))
 		w.mu.Unlock()
 
 		c.awakeReader() // there is room for acknowledgements
-		now := time.Now()
-		_ = c.nc.SetWriteDeadline(now.Add(w.c.cfg.AckTimeout))
 		c.wrote.Store(now.UnixNano())
 		n, err := c.nc.Write(batch)
 		w.c.stats.BytesOut.Add(uint64(n))

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 
+	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -31,6 +32,7 @@ func Probe(ctx context.Context, cfg Config) (ProbeResult, error) {
 	cfg.ClientID += "-probe" + strconv.Itoa(rand.IntN(1000))
 	cfg.SessionExpiry, cfg.Workers, cfg.Will = 0, 1, Will{}
 	client := New(cfg, nil, nil, slog.New(slog.DiscardHandler))
+	client.to = linkspan.SinkFunc(func(_ context.Context, _ *linkspan.Message, done func(error)) { done(nil) })
 	w := client.workers[0]
 	c, err := w.connect(ctx)
 	if err != nil {

@@ -54,13 +54,13 @@ type Stats struct {
 	Received  [3]atomic.Uint64 // messages handed to the sink
 	Acked     [3]atomic.Uint64 // those of which it took custody
 	Rejected  atomic.Uint64    // those that it refused for good
-	Abandoned atomic.Uint64    // those that it did not take for a passing reason: QoS 1 and 2 come again, QoS 0 is lost
+	Abandoned atomic.Uint64    // those that were not taken for a passing reason: QoS 1 and 2 come again, QoS 0 is lost
 	Resent    atomic.Uint64    // sent again by the broker, recognised and not handed on again
 	Repeated  atomic.Uint64    // further copies of a message, one for each filter that matches, not handed on
 	Echoes    atomic.Uint64    // our own messages that came back, not handed on
 	Unwanted  atomic.Uint64    // messages that none of our filters matches, not handed on
 	InFlight  atomic.Int64     // handed to the sink and not settled
-	Stalled   atomic.Uint64    // times that reading stopped because the sink had no room
+	Stalled   atomic.Uint64    // times that reading stopped because the sink had no room, or the broker did not take our answers
 
 	// Downlink, by QoS where there are three.
 

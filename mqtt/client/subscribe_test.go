@@ -446,3 +446,21 @@ func TestFewerWorkersWithoutSession(t *testing.T) {
 		return !slices.ContainsFunc(known.Load().Workers, func(w client.WorkerState) bool { return w.ClientID == "linkspan-plant-2" })
 	})
 }
+
+// P2: a subscription that the session perhaps has no more is no reason to take copies for another one for repetitions.
+func TestUnsureSubscriptionIsNotTheOldest(t *testing.T) {
+	b := newBroker(t)
+	known := client.Subscribed{Workers: []client.WorkerState{{ClientID: "linkspan-plant", Subscriptions: []client.Subscription{
+		{Filter: "a/+", QoS: 1, ID: 5, NoLocal: true, Unsure: true}, {Filter: "a/#", QoS: 1, ID: 6, NoLocal: true},
+	}}}}
+	r := start(t, "mqtt://"+b.addr, filters("a/+", "a/#"), state(&memory{known: known}), version("5"))
+	p := b.welcome(resumed)
+	p.Expect(packet.SUBSCRIBE, &packet.Subscribe{})
+	m := publish(1, 1, "a/x", "queued while a/+ was gone")
+	m.Properties.AddSubscriptionID(6)
+	p.Send(m)
+	p.ExpectAck(packet.PUBACK, 1, packet.Success)
+	if n := r.sink.count(); n != 1 {
+		t.Errorf("acknowledged, and the sink has %d", n)
+	}
+}

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -8,8 +9,10 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"log/slog"
 	"math/big"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +22,7 @@ import (
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt"
 	"github.com/linkspan/linkspan/mqtt/client"
+	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/session"
 )
 
@@ -256,4 +260,39 @@ func TestNoLocal(t *testing.T) {
 	m.Payload, m.Client = []byte("theirs"), "device"
 	l.registry.Send(context.Background(), &m, func(error) {})
 	r.sink.got(t, "theirs")
+}
+
+// A server may send a PING of WebSocket at any time, also when nothing was written for longer than a write may take.
+func TestWebSocketPing(t *testing.T) {
+	b := newBroker(t)
+	const ackTimeout = time.Second
+	r := start(t, "ws://"+b.addr, version("3.1.1"), config(func(c *client.Config) { c.AckTimeout = ackTimeout }))
+	nc, err := b.ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(mqtttest.Patience))
+	br := bufio.NewReader(nc)
+	req, err := http.ReadRequest(br)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = nc.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Accept: " + accepts(req.Header.Get("Sec-WebSocket-Key")) + "\r\n\r\n"))
+	_, _ = nc.Write([]byte{0x82, 4, 0x20, 2, 0, 0}) // CONNACK
+	delivered(t, r.send(down(0, "t", "x")))
+	written := time.Now()
+	until(t, "the time for that is over", func() bool { return time.Since(written) > ackTimeout })
+	_, _ = nc.Write([]byte{0x89, 0})
+	for pong := false; !pong; {
+		frame := make([]byte, 2)
+		if _, err := io.ReadFull(br, frame); err != nil {
+			t.Fatalf("no PONG: %v", err)
+		}
+		if _, err := br.Discard(4 + int(frame[1]&0x7F)); err != nil {
+			t.Fatal(err)
+		}
+		pong = frame[0] == 0x8A
+	}
 }

@@ -31,7 +31,7 @@ type receipt struct {
 	hash uint64
 	id   uint16
 	qos  linkspan.QoS
-	lost bool // the sink does not have it
+	lost bool // the sink does not have it, or the broker has forgotten it
 }
 
 type unreleased struct {
@@ -63,7 +63,8 @@ func (in *inbox) begin(present bool) {
 		clear(in.taken)
 		clear(in.unreleased)
 		for n := in.settled; n != in.opened; n++ {
-			in.receipt(n).conn = nil
+			r := in.receipt(n)
+			r.conn, r.lost = nil, true // its identifier is another message's from now on
 		}
 	}
 	in.written = in.settled
@@ -72,7 +73,8 @@ func (in *inbox) begin(present bool) {
 // published hands a message on, when there is room (P6).
 func (c *conn) published(p *packet.Publish) error {
 	if c.draining.Load() {
-		return nil // not acknowledged: the broker sends it again (P8)
+		c.leaveOut(p) // not acknowledged: the broker sends it again (P8)
+		return nil
 	}
 	if c.version == packet.V5 && p.Properties.Has(packet.TopicAlias) { // [MQTT-3.2.2-17]: we allow none
 		return violation(packet.TopicAliasInvalid, "the broker uses a topic alias, which we do not allow")
@@ -80,6 +82,7 @@ func (c *conn) published(p *packet.Publish) error {
 	done, ok := c.open(p)
 	if !ok {
 		if done, ok = c.openLater(p); !ok {
+			c.leaveOut(p)
 			return nil
 		}
 	}
@@ -102,6 +105,13 @@ func (c *conn) published(p *packet.Publish) error {
 	}
 	done(errDropped)
 	return nil
+}
+
+// leaveOut counts a message that is not taken and does not come again (P2).
+func (c *conn) leaveOut(p *packet.Publish) {
+	if p.QoS == 0 {
+		c.w.c.stats.Abandoned.Add(1)
+	}
 }
 
 // errDropped settles a message that is not handed to the sink and acknowledged all the same.
@@ -150,16 +160,10 @@ const pressureInterval = 20 * time.Millisecond
 
 // openLater waits for room without reading on, and opens. ok is false when the connection ends or drains before that.
 func (c *conn) openLater(p *packet.Publish) (done func(error), ok bool) {
-	c.w.c.stats.Stalled.Add(1)
 	c.release() // what waits to be written does not wait for the sink
-	c.stalled.Store(true)
-	defer func() {
-		now := time.Now().UnixNano()
-		c.heard.Store(now)
-		c.listened.Store(now)
-		c.stalled.Store(false)
-		c.hold()
-	}()
+	defer c.hold()
+	c.stall()
+	defer c.listen()
 	tick := time.NewTicker(pressureInterval)
 	defer tick.Stop()
 	for {
@@ -288,7 +292,9 @@ func (c *conn) acknowledge(ack packet.Ack) {
 	if c.shut {
 		return
 	}
+	before := len(c.out)
 	c.out = ack.Append(c.out, c.version)
+	c.answers += len(c.out) - before
 	c.kick()
 }
 

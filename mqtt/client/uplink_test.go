@@ -331,3 +331,29 @@ func TestDrain(t *testing.T) {
 		})
 	}
 }
+
+// P1, P5: what was on its way when the broker lost the session says nothing of messages of the next session, though they have the same
+// packet identifier and content.
+func TestForgottenMessageIsNotRecognised(t *testing.T) {
+	b := newBroker(t)
+	r := start(t, "mqtt://"+b.addr, filters("a"), version("3.1.1"))
+	r.sink.set(func(s *sink) { s.hold = true })
+	p := b.welcome(packet.Connack{})
+	p.subscribed()
+	p.Send(publish(1, 1, "a", "same"))
+	r.sink.wait(1)
+	_ = p.Conn.Close()
+
+	p = b.welcome(packet.Connack{}) // the session is another
+	p.subscribed()
+	_ = p.Conn.Close() // what it sent is lost on the way
+
+	p = b.accept()
+	r.sink.settle(0, nil)
+	p.Send(&resumed)
+	p.Send(dup(publish(1, 1, "a", "same")))
+	p.quiet() // P1: not acknowledged without being taken
+	r.sink.got(t, "same same")
+	r.sink.settle(1, nil)
+	p.ExpectAck(packet.PUBACK, 1, packet.Success)
+}
