@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -135,7 +136,7 @@ func BenchmarkUplink(b *testing.B) {
 						}
 					}
 					for c.Stats().Acked[qos].Load() < uint64(b.N) {
-						time.Sleep(time.Microsecond)
+						runtime.Gosched()
 					}
 					b.StopTimer()
 					report(b, began)
