@@ -289,6 +289,10 @@ func (c *Consumer) fetchError(ctx context.Context, topic string, partition int32
 		c.c.log.Error("kafka has lost records", "topic", topic, "partition", partition, "err", err)
 		return
 	}
+	if topic == "" { // no partition's, but that of the membership
+		c.c.quiet.Log(kgo.LogLevelWarn, "kafka group failed", "group", c.cfg.Group, "err", explain(err))
+		return
+	}
 	c.c.quiet.Log(kgo.LogLevelWarn, "kafka fetch failed", "topic", topic, "partition", partition, "err", explain(err))
 }
 

@@ -48,6 +48,10 @@ func (q *quietly) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 		q.Logger.Log(level, msg, keyvals...)
 		return
 	}
+	switch msg {
+	case "group manage loop errored", "unable to open connection to broker":
+		return // "kafka group failed" and "kafka broker unreachable" say it
+	}
 	now := time.Now()
 	q.mu.Lock()
 	r := q.last[msg]

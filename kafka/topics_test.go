@@ -132,7 +132,7 @@ func TestAges(t *testing.T) {
 	}
 }
 
-// The same warning is passed on once a minute, with how often it came meanwhile.
+// The same warning is passed on once a minute, with how often it came meanwhile; what we say ourselves, not at all.
 func TestLogIsQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer
@@ -141,6 +141,7 @@ func TestLogIsQuiet(t *testing.T) {
 			t.Errorf("level %v", q.Level())
 		}
 		for range 100 {
+			q.Log(kgo.LogLevelWarn, "something")
 			q.Log(kgo.LogLevelWarn, "unable to open connection to broker")
 			q.Log(kgo.LogLevelWarn, "something else")
 			_ = sleep(t.Context(), time.Second) // in the bubble's time
