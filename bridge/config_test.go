@@ -126,6 +126,7 @@ func TestMistakes(t *testing.T) {
 		{"endpoints: {a: {dial: mqtt://b, worker: 3}}", "l.yaml:1:33: endpoints.a.worker: unknown key; did you mean workers?"},
 		{"endpoints: {a: {dial: mqtt://b, workers: 0}}", "l.yaml:1:33: endpoints.a.workers: "},
 		{"endpoints: {a: {dial: mqtt://b, client_id: x}, b: {client_id: x, dial: mqtt://b}}", "l.yaml:1:52: endpoints.b.client_id: a has x at mqtt://b already"},
+		{"endpoints: {a: {dial: mqtt://b, workers: 2}, a-2: {dial: mqtt://b}}", "l.yaml:1:46: endpoints.a-2.client_id: a has linkspan-a-2 at mqtt://b already"},
 		{"fleet: {lanes: 0}", "l.yaml:1:9: fleet.lanes: "},
 		{"dead_letter: {topic: a b}", `l.yaml:1:15: dead_letter.topic: "a b" is no name that Kafka takes`},
 		{"endpoints: {a: {max_connections: 1}}", "l.yaml:1:13: endpoints.a: says neither where to listen nor what to dial; add listen:"},

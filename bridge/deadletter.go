@@ -220,8 +220,15 @@ func (f *deadFlight) copy(b []byte) []byte {
 	return f.buf[from:len(f.buf):len(f.buf)]
 }
 
-// bury writes the dead letter.
+// bury writes the dead letter. One that was read back from the dead letter topic, by a route of its own, stays what it is:
+// another for it would come back in its turn, and so on for ever.
 func (f *deadFlight) bury() {
+	if f.guard.down && f.at.Topic == f.guard.dead.topic {
+		f.guard.counts.add(f.why)
+		f.done(nil)
+		f.release()
+		return
+	}
 	m := linkspan.Message{Payload: f.payload, Record: linkspan.Record{
 		Topic: f.guard.dead.topic, Partition: linkspan.AnyPartition, Key: f.key, Tombstone: f.at.Tombstone,
 	}}

@@ -153,6 +153,21 @@ func TestDeadLetterTopicThatFails(t *testing.T) {
 	}
 }
 
+// A dead letter that a route reads back and that is refused again makes no other, which would be read back, too: the topic has it
+// already (P2), and its position moves on (P4).
+func TestDeadLetterOfADeadLetter(t *testing.T) {
+	var letters held
+	behind := held{now: func(*linkspan.Message) (error, bool) { return linkspan.ErrNoRoute, true }}
+	g := &guard{dead: &deadLetters{topic: "dead", to: &letters, log: logger(t)}, to: &behind, down: true, counts: new(deadCounts)}
+	m := refusedMessage()
+	m.Record.Topic = "dead"
+	var outcome []error
+	g.Send(t.Context(), m, func(err error) { outcome = append(outcome, err) })
+	if len(letters.got) != 0 || len(outcome) != 1 || outcome[0] != nil || g.counts.written[0].Load() != 1 {
+		t.Errorf("%d letters, settled with %v, %d counted", len(letters.got), outcome, g.counts.written[0].Load())
+	}
+}
+
 // Whoever settles races with the return of Send, and each message is settled once.
 func TestDeadLetterRaces(t *testing.T) {
 	letters := held{now: func(*linkspan.Message) (error, bool) { return nil, true }}

@@ -90,14 +90,18 @@ func (c *Config) validateEndpoints(p *problems) {
 func (c *Config) validateSessions(p *problems) {
 	type session struct{ url, id string }
 	owner := map[session]string{}
+endpoints:
 	for _, name := range c.clients() {
-		for _, url := range c.Endpoints[name].Client.Dial {
-			s := session{url, c.Endpoints[name].Client.ClientID}
-			if other, taken := owner[s]; taken && other != name {
-				p.add("endpoints."+name+".client_id", "%s has %s at %s already; each needs its own", other, s.id, url)
-				break
+		e := c.Endpoints[name].Client
+		for _, url := range e.Dial {
+			for _, id := range e.ClientIDs() {
+				s := session{url, id}
+				if other, taken := owner[s]; taken && other != name {
+					p.add("endpoints."+name+".client_id", "%s has %s at %s already; each needs its own", other, id, url)
+					continue endpoints
+				}
+				owner[s] = name
 			}
-			owner[s] = name
 		}
 	}
 }

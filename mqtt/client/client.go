@@ -83,6 +83,14 @@ func New(cfg Config, filters []string, state State, log *slog.Logger) *Client {
 	return c
 }
 
+// ClientIDs returns the client identifiers that the workers use.
+func (c *Config) ClientIDs() (ids []string) {
+	for n := range c.Workers {
+		ids = append(ids, workerID(c.ClientID, n))
+	}
+	return ids
+}
+
 // workerID returns the client identifier of the n-th worker.
 func workerID(id string, n int) string {
 	if n == 0 {
