@@ -57,7 +57,7 @@ func Check(cfg Config) (notes []string, err error) {
 	}
 	notes = append(notes, routeNotes(&cfg, table)...)
 	for _, c := range table.Cycles() {
-		notes = append(notes, "messages can go round: "+c.String()+"; the hop count ends it after 8 rounds where the broker speaks MQTT 5")
+		notes = append(notes, "messages can go round: "+c.String()+"; each broker is spared what came from it under the same topic, and the hop count ends the rest after 8 rounds where the broker speaks MQTT 5; other topics on the way down end it for good")
 	}
 	return notes, nil
 }
