@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,18 +23,14 @@ type subscribers struct {
 	some chan struct{} // has a token when they have, and perhaps at other times
 }
 
-// subscribe connects n devices. Each subscribes to a topic of its own, or, if copies are wanted, to those of all.
-func (s *server) subscribe(n int, copies bool) (*subscribers, error) {
+// subscribe connects n devices. Each subscribes to filter, in which $N is its number.
+func (s *server) subscribe(n int, filter string) (*subscribers, error) {
 	g := &subscribers{server: s, failed: make(chan error, 1), some: make(chan struct{}, 1)}
 	for i := range n {
-		d, err := connect(s.mqtt, fmt.Sprintf("bench-%d", i), nil)
+		d, err := connect(s.mqtt, fmt.Sprintf("subscriber-%d", i), nil)
 		if err == nil {
 			g.devices = append(g.devices, d)
-			filter := fmt.Sprintf("down/%d", i)
-			if copies {
-				filter = "down/#"
-			}
-			err = d.subscribe(filter)
+			err = d.subscribe(strings.ReplaceAll(filter, "$N", strconv.Itoa(i)))
 		}
 		if err != nil {
 			g.close()
@@ -95,31 +93,46 @@ func downlink(config string, devices, copies int) func(*lab) (result, error) {
 			return result{}, err
 		}
 		defer s.close()
-		g, err := s.subscribe(devices, copies > 1)
+		filter := "down/$N"
+		if copies > 1 {
+			filter = "down/#"
+		}
+		g, err := s.subscribe(devices, filter)
 		if err != nil {
 			return result{}, err
 		}
 		defer g.close()
 		g.receive(false)
-		f, err := newFiller(s.kafka, down, devices)
-		if err != nil {
-			return result{}, err
-		}
-		records := 400_000 / copies
-		f.add(l.ctx, records/10) // the warm-up
-		if err := g.expect(records / 10 * copies); err != nil {
-			return result{}, err
-		}
-		before, start := s.cpu(), time.Now()
-		f.add(l.ctx, records)
-		if err := f.close(l.ctx); err != nil {
-			return result{}, err
-		}
-		if err := g.expect(f.n * copies); err != nil {
-			return result{}, err
-		}
-		return result{messages: records * copies, elapsed: time.Since(start), cpu: s.cpu() - before}, nil
+		return g.fed(l, s, down, devices, 400_000/copies, copies)
 	}
+}
+
+// fed has the subscribers take records from a Kafka topic, with that many keys, and measures the server that brings them. copies is
+// how many subscribers get each.
+func (g *subscribers) fed(l *lab, s *server, topic string, keys, records, copies int) (r result, err error) {
+	f, err := newFiller(s.kafka, topic, keys)
+	if err != nil {
+		return r, err
+	}
+	f.add(l.ctx, records/10) // the warm-up
+	if err := g.expect(records / 10 * copies); err != nil {
+		return r, err
+	}
+	start := time.Now()
+	r.cpu, r.broker = s.cpu(), g.cpu()
+	f.add(l.ctx, records)
+	if err := f.close(l.ctx); err != nil {
+		return r, err
+	}
+	if err := g.expect(f.n * copies); err != nil {
+		return r, err
+	}
+	r.messages, r.elapsed = records*copies, time.Since(start)
+	r.cpu, r.broker = s.cpu()-r.cpu, g.cpu()-r.broker
+	if g.server == s {
+		r.broker = 0
+	}
+	return r, nil
 }
 
 // downlinkPaced measures how long records are under way to devices, when rate of them come a second.
@@ -130,7 +143,7 @@ func downlinkPaced(config string, devices, rate int) func(*lab) (result, error) 
 			return result{}, err
 		}
 		defer s.close()
-		g, err := s.subscribe(devices, false)
+		g, err := s.subscribe(devices, "down/$N")
 		if err != nil {
 			return result{}, err
 		}

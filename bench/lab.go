@@ -24,6 +24,7 @@ type lab struct {
 
 	broker *harness.Kafka
 	n      int // processes started, for the names of their folders
+	rate   int // messages a second that came through a broker and Linkspan the last time
 }
 
 func (l *lab) close() {
@@ -132,8 +133,8 @@ func (l *lab) linkspan(config string) (*server, error) {
 	})
 }
 
-// mosquitto starts Mosquitto with no limit that would slow it down.
-func (l *lab) mosquitto() (*server, error) {
+// mosquitto starts Mosquitto with no limit to what waits, and with more settings.
+func (l *lab) mosquitto(settings string) (*server, error) {
 	l.n++
 	ports, err := harness.Ports(1)
 	if err != nil {
@@ -144,7 +145,7 @@ func (l *lab) mosquitto() (*server, error) {
 		return nil, err
 	}
 	file := filepath.Join(dir, "mosquitto.conf")
-	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence false\nmax_inflight_messages 0\nmax_queued_messages 0\n", ports[0])
+	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 0\n%s", ports[0], settings)
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		return nil, err
 	}

@@ -180,6 +180,7 @@ func produce(args []string) error {
 	length := flags.Duration("length", 5*time.Second, "how long")
 	inFlight := flags.Int("in-flight", 5000, "records at most")
 	kind := flags.String("records", stock, "what each record has")
+	rate := flags.Int("rate", 0, "records a second; 0: as many as can be in flight")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -216,7 +217,12 @@ func produce(args []string) error {
 		if start.IsZero() && time.Since(began) >= warmUp {
 			before, start, first = usage(), time.Now(), acked.Load()
 		}
-		for range 100 {
+		n := 100
+		if *rate > 0 {
+			time.Sleep(time.Millisecond)
+			n = int(time.Since(began).Seconds()*float64(*rate)) - i
+		}
+		for range n {
 			r := &kgo.Record{Key: keys[i%len(keys)], Value: value, Headers: shared[i%len(keys)]}
 			if *kind != stock {
 				r.Value = append([]byte(nil), value...)
@@ -256,13 +262,13 @@ func usage() time.Duration {
 }
 
 // runBare runs the bare producer in a process of its own.
-func runBare(l *lab, addr, topic, kind string, inFlight int) (bare, error) {
+func runBare(l *lab, addr, topic, kind string, inFlight, rate int) (bare, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return bare{}, err
 	}
 	cmd := exec.CommandContext(l.ctx, self, "producer", "-broker", addr, "-topic", topic, "-length", l.length.String(),
-		"-records", kind, "-in-flight", strconv.Itoa(inFlight))
+		"-records", kind, "-in-flight", strconv.Itoa(inFlight), "-rate", strconv.Itoa(rate))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

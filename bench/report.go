@@ -53,11 +53,15 @@ type result struct {
 	messages       int
 	elapsed        time.Duration
 	cpu            time.Duration // of the server under measurement
+	broker         time.Duration // processor time of the Mosquitto before or behind it
 	ackP50, ackP99 time.Duration // PUBLISH to PUBACK
 	endP50, endP99 time.Duration // PUBLISH to the Kafka consumer, or Kafka producer to the device
 	bytesEach      int64         // resident memory a connection
 	lost           int           // acked and not there; any is a fault
 }
+
+// notCounted is for lost.
+const notCounted = -1
 
 func (r result) rate() float64 {
 	if r.messages == 0 {
@@ -66,11 +70,17 @@ func (r result) rate() float64 {
 	return float64(r.messages) / r.elapsed.Seconds()
 }
 
-func (r result) each() float64 { // µs of CPU a message
+// each returns the µs of CPU a message.
+func (r result) each() float64 { return r.over(r.cpu) }
+
+// brokerEach returns the µs of Mosquitto's CPU a message.
+func (r result) brokerEach() float64 { return r.over(r.broker) }
+
+func (r result) over(cpu time.Duration) float64 {
 	if r.messages == 0 {
 		return 0
 	}
-	return float64(r.cpu.Nanoseconds()) / 1e3 / float64(r.messages)
+	return float64(cpu.Nanoseconds()) / 1e3 / float64(r.messages)
 }
 
 func (r result) String() string { return strings.Join(cells([]result{r}), "  ") }
@@ -83,6 +93,7 @@ var columns = []struct {
 }{
 	{"messages/s", 0, result.rate},
 	{"CPU µs/message", 2, result.each},
+	{"Mosquitto's", 2, result.brokerEach},
 	{"PUBACK p50 ms", 1, func(r result) float64 { return ms(r.ackP50) }},
 	{"p99", 1, func(r result) float64 { return ms(r.ackP99) }},
 	{"end to end p50 ms", 1, func(r result) float64 { return ms(r.endP50) }},
@@ -107,7 +118,7 @@ func median(rounds []result, value func(result) float64) (least, middle, most fl
 // round lost.
 func cells(rounds []result) []string {
 	row := make([]string, len(columns)+1)
-	lost := 0
+	lost := notCounted
 	for i, c := range columns {
 		least, middle, most := median(rounds, c.value)
 		switch {
@@ -121,7 +132,7 @@ func cells(rounds []result) []string {
 	for _, r := range rounds {
 		lost = max(lost, r.lost)
 	}
-	if rounds[0].messages > 0 {
+	if rounds[0].messages > 0 && lost != notCounted {
 		row[len(columns)] = fmt.Sprint(lost)
 	}
 	return row
@@ -169,13 +180,21 @@ func writeRatios(b *strings.Builder, rounds map[string][]result) {
 		return a / b, true
 	}
 	b.WriteString("\n")
-	for _, pair := range [][2]string{{uplinkBare, bareProducer}, {uplinkFlood, bareHeaders}, {uplinkFlood, bareStock}} {
+	for _, pair := range [][2]string{{uplinkBare, bareProducer}, {uplinkFlood, bareHeaders}, {uplinkFlood, bareStock},
+		{toLinkspan, barePaced}} {
 		if r, ok := ratio(pair[0], pair[1], result.each); ok {
 			fmt.Fprintf(b, "* %s: %.2f times the CPU of the %s.\n", pair[0], r, pair[1])
 		}
 	}
 	if r, ok := ratio(uplinkFlood, mosquittoAlone, result.rate); ok {
 		fmt.Fprintf(b, "* %s: %.1f times as many messages a second as %s, with nothing behind it.\n", uplinkFlood, r, mosquittoAlone)
+	}
+	if r, ok := ratio(toLinkspan, toLight, result.rate); ok {
+		fmt.Fprintf(b, "* %s: %.2f times as many messages a second as %s.\n", toLinkspan, r, toLight)
+	}
+	if same := rounds[toLinkspan]; len(same) > 0 {
+		_, share, _ := median(same, func(r result) float64 { return r.each() / r.brokerEach() })
+		fmt.Fprintf(b, "* %s: Linkspan takes %.0f %% of the CPU of the Mosquitto before it, in the same run.\n", toLinkspan, 100*share)
 	}
 }
 
@@ -192,6 +211,12 @@ messages to a new topic wait for the topic's leaders and for the producer's iden
 seconds those alone would be the p99. Kafka's JVM has run for some seconds before anything is measured; its compiler takes a core then.
 What is left in the p99 on Apache Kafka moves with its JVM, which still compiles now and then and stops for up to 50 ms to collect
 garbage, on cores that it shares with the generator. The embedded broker has neither.
+
+**Mosquitto before Linkspan.** Mosquitto keeps all that waits, in memory, and the counting goes on until Kafka, or the subscriber,
+has what was published. The subscriber only acknowledges. The bare producer after it is given as many records a second as had come
+through, a portion each millisecond: at such a rate batches are small, and what a batch costs outweighs what a record does. The
+row with 20 in flight has Linkspan ask for no more (receive_maximum: 20), as many as Mosquitto is set to by itself. A subscriber of
+MQTT 5 gets from Mosquitto what it asks for instead, and Linkspan asks for 1,000. Way down, Mosquitto has a subscriber behind it that acknowledges.
 
 **Latency.** PUBACK: from PUBLISH to PUBACK, at the device. End to end, uplink: from PUBLISH to a Kafka consumer. End to end,
 downlink: from a Kafka producer that does not linger to the device that subscribes.

@@ -25,6 +25,9 @@ const (
 	uplinkFlood    = "uplink 50 × 100, Apache Kafka"
 	uplinkBare     = "uplink 50 × 100, no headers, Apache Kafka"
 	mosquittoAlone = "Mosquitto alone, 50 × 100"
+	toLight        = "Mosquitto to one subscriber, 50 × 100"
+	toLinkspan     = "Mosquitto to Linkspan, 50 × 100, Apache Kafka"
+	barePaced      = "bare producer, as many a second as that, headers"
 )
 
 // flood is the usual load: as much as 5,000 messages in flight allow.
@@ -48,6 +51,11 @@ var scenarios = []struct {
 	{"uplink 5,000/s paced, Apache Kafka", uplink(onApache, paced(5000))},
 	{"uplink 20,000/s paced, Apache Kafka", uplink(onApache, paced(20_000))},
 	{mosquittoAlone, measureMosquitto},
+	{toLight, toSubscriber},
+	{toLinkspan, throughBroker},
+	{barePaced, measureBarePaced},
+	{"Mosquitto to Linkspan, 20 in flight, Apache Kafka", withSmallWindow},
+	{"downlink to Mosquitto, Apache Kafka", toBroker},
 	{"uplink 50 × 100, embedded", uplink(onEmbedded, flood)},
 	{"uplink 20,000/s paced, embedded", uplink(onEmbedded, paced(20_000))},
 	{"downlink to 50 subscribers, Apache Kafka", downlink(onApache, 50, 1)},
@@ -88,24 +96,26 @@ routes:
 )
 
 func measureBare(kind string, inFlight int) func(*lab) (result, error) {
-	return func(l *lab) (result, error) {
-		addr, err := l.kafka()
-		if err != nil {
-			return result{}, err
-		}
-		l.n++
-		topic := fmt.Sprintf("bench.bare.%d", l.n)
-		if err := newTopic(l.ctx, addr, topic); err != nil {
-			return result{}, err
-		}
-		defer deleteTopics(l.ctx, addr, topic)
-		b, err := runBare(l, addr, topic, kind, inFlight)
-		if err != nil {
-			return result{}, err
-		}
-		n, err := count(l.ctx, addr, topic)
-		return result{messages: b.Messages, elapsed: b.Elapsed, cpu: b.CPU, lost: b.All - n}, err
+	return func(l *lab) (result, error) { return l.bareProducer(kind, inFlight, 0) }
+}
+
+func (l *lab) bareProducer(kind string, inFlight, rate int) (result, error) {
+	addr, err := l.kafka()
+	if err != nil {
+		return result{}, err
 	}
+	l.n++
+	topic := fmt.Sprintf("bench.bare.%d", l.n)
+	if err := newTopic(l.ctx, addr, topic); err != nil {
+		return result{}, err
+	}
+	defer deleteTopics(l.ctx, addr, topic)
+	b, err := runBare(l, addr, topic, kind, inFlight, rate)
+	if err != nil {
+		return result{}, err
+	}
+	n, err := count(l.ctx, addr, topic)
+	return result{messages: b.Messages, elapsed: b.Elapsed, cpu: b.CPU, lost: b.All - n}, err
 }
 
 // uplink measures devices that publish, and at a set rate also how long a message is under way to a Kafka consumer.
@@ -148,7 +158,7 @@ func (s *server) take(load load, length time.Duration) (result, published, error
 }
 
 func measureMosquitto(l *lab) (result, error) {
-	s, err := l.mosquitto()
+	s, err := l.mosquitto(boundless)
 	if err != nil {
 		return result{}, err
 	}
