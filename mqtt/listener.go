@@ -52,10 +52,11 @@ type Listener struct {
 
 var _ linkspan.Source = (*Listener)(nil)
 
-// Listen binds the listener's address and loads its certificates, and serves nobody before [Listener.Run].
+// Listen binds the listener's address and loads its certificates, and serves nobody before [Listener.Run]. Its errors do not name
+// the endpoint.
 func Listen(cfg ListenerConfig, reg *session.Registry, log *slog.Logger) (*Listener, error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, fmt.Errorf("endpoint %s: %w", cfg.Name, err)
+		return nil, err
 	}
 	l := &Listener{cfg: cfg, registry: reg, log: log.With("endpoint", cfg.Name), conns: map[*conn]struct{}{}}
 	l.address, _ = cfg.address()
@@ -65,11 +66,11 @@ func Listen(cfg ListenerConfig, reg *session.Registry, log *slog.Logger) (*Liste
 	var err error
 	if l.address.tls {
 		if l.tls, err = serverTLS(cfg.TLS, l.log); err != nil {
-			return nil, fmt.Errorf("endpoint %s: %w", cfg.Name, err)
+			return nil, err
 		}
 	}
 	if l.socket, err = net.Listen("tcp", l.address.host); err != nil {
-		return nil, fmt.Errorf("endpoint %s: %w", cfg.Name, err)
+		return nil, err
 	}
 	return l, nil
 }
