@@ -185,6 +185,35 @@ func TestMaximumPacketSizeOfDevice(t *testing.T) {
 	c.ExpectDisconnect(packet.MalformedPacket)
 }
 
+// A message that is larger than the outgoing buffer goes alone, when what came before it is written.
+func TestMessageLargerThanTheRoom(t *testing.T) {
+	sink := newSink()
+	sink.sessions = func(c *session.Config) { c.MaxQueuedBytes = 16 << 20 }
+	b := startWith(t, sink, func(c *mqtt.ListenerConfig) { c.MaxOutgoing = 16 << 10 })
+	c := b.join(packet.V5, "d1")
+	c.Subscribe(1, filter("#", 1))
+	const pairs = 100
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range pairs {
+			b.send(linkspan.Message{Topic: "small", Payload: []byte("1"), QoS: 1})
+			b.send(linkspan.Message{Topic: "large", Payload: make([]byte, 40<<10), QoS: 1})
+		}
+	}()
+	for range pairs {
+		for _, want := range []string{"small", "large"} {
+			var m packet.Publish
+			c.Expect(packet.PUBLISH, &m)
+			if m.Topic != want {
+				t.Fatalf("got %s, want %s", m.Topic, want)
+			}
+			c.Send(&packet.Ack{Type: packet.PUBACK, PacketID: m.PacketID})
+		}
+	}
+	<-done
+}
+
 // P6: a device that does not read costs bounded memory, and others nothing; when it reads again it gets all of it.
 func TestSlowReader(t *testing.T) {
 	sink := newSink()

@@ -182,10 +182,10 @@ func (c *conn) writeSlowly(b *buffer, n int) {
 // nil. It tells those who wait for room.
 func (c *conn) take() *buffer {
 	o := &c.out
-	for {
+	for told := false; ; told = true { // once: a message larger than the room that there is waits until nothing else does
 		o.mu.Lock()
 		o.flight = 0
-		roomy := o.size() <= c.l.cfg.MaxOutgoing/2
+		roomy := o.size() <= c.l.cfg.MaxOutgoing/2 && !told
 		resume, wake := o.starved && roomy, o.parked && roomy
 		o.starved, o.parked = o.starved && !resume, o.parked && !wake
 		if resume || wake {
