@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,6 +27,7 @@ type door struct {
 	net.Listener
 	t     *testing.T
 	conns sync.WaitGroup
+	hole  sync.RWMutex // locked: what comes is taken, and nothing gets through
 
 	mu     sync.Mutex
 	behind string // "": nobody is there
@@ -75,10 +75,22 @@ func (d *door) accept() {
 		d.mu.Unlock()
 		for _, way := range [][2]net.Conn{{in, out}, {out, in}} {
 			d.conns.Go(func() {
-				_, _ = io.Copy(way[0], way[1])
+				d.pass(way[0], way[1])
 				in.Close()
 				out.Close()
 			})
+		}
+	}
+}
+
+// pass carries bytes from one connection to another until one of them ends.
+func (d *door) pass(to, from net.Conn) {
+	for b := make([]byte, 32<<10); ; {
+		n, err := from.Read(b)
+		d.hole.RLock()
+		d.hole.RUnlock()
+		if _, e := to.Write(b[:n]); err != nil || e != nil {
+			return
 		}
 	}
 }
@@ -226,6 +238,45 @@ func TestStopWithoutKafka(t *testing.T) {
 	}
 	if err := <-ended; err != nil {
 		t.Errorf("stopped with %v", err)
+	}
+}
+
+// With a Kafka at the stop that takes everything and answers nothing the drain ends with its time, however long a request may
+// take (P8).
+func TestStopWithoutAnswersOfKafka(t *testing.T) {
+	t.Parallel()
+	kafka := newDoor(t)
+	kafka.lead(kafka.broker())
+	plant := newSite(t, packet.V5)
+	r := start(t, parse(t, `
+kafka: {brokers: [`+kafka.addr()+`], request_timeout: 15m}
+drain_timeout: 500ms
+endpoints: {plant: {dial: "`+plant.url()+`"}, other: {dial: "`+plant.url()+`"}}
+routes:
+- {from: "plant:site/{device}", to: kafka:up, device: "{device}"}
+- {from: kafka:down, to: "plant:{key}"}
+- {from: kafka:located, to: "mqtt:{key}", device: "{key}"}`))
+	plant.connected("linkspan-plant")
+	plant.publish("site/a", "stored")
+	eventually(t, "it is acknowledged", func() bool { n, _ := plant.waiting("linkspan-plant"); return n == 0 })
+	produce(t, cluster(t, r.Kafka...), "down", "valve", "delivered, and not committed")
+	eventually(t, "it is at the broker", func() bool { return len(plant.payloads("valve")) == 1 })
+	kafka.hole.Lock()
+	defer kafka.hole.Unlock()
+	plant.publish("site/a", "not stored")
+	eventually(t, "it is on its way", func() bool { return r.metric("linkspan_kafka_in_flight_records") != "0" })
+	ended := make(chan error, 1)
+	go func() { ended <- r.stop() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("stopped with %v", err)
+		}
+	case <-time.After(mqtttest.Patience):
+		t.Error("does not stop")
+	}
+	if n, _ := plant.waiting("linkspan-plant"); n != 1 {
+		t.Errorf("%d messages wait at the broker", n)
 	}
 }
 

@@ -62,6 +62,9 @@ func (b *bridge) run(ctx context.Context, started func(Status)) error {
 	b.log.Info("stopping", "drain_timeout", b.cfg.DrainTimeout)
 	drain, cancel := context.WithTimeout(context.Background(), b.cfg.DrainTimeout)
 	defer cancel()
+	if b.client != nil {
+		defer context.AfterFunc(drain, b.client.GiveUp)()
+	}
 	for _, e := range unjoin(parts.stop(drain)) {
 		if errors.Is(e, context.DeadlineExceeded) { // what was not settled was not acknowledged
 			b.log.Warn("drain_timeout is over", "err", e)

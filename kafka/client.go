@@ -25,6 +25,9 @@ type Client struct {
 	reach  *reach
 	kgo    *kgo.Client // produces, administers, reads back
 
+	patience context.Context // of what is to be told to the brokers at an end
+	giveUp   context.CancelFunc
+
 	producer *Producer
 	topics   *topics
 }
@@ -54,6 +57,7 @@ func newClient(cfg Config, log *slog.Logger, extra ...kgo.Opt) (*Client, error) 
 		return nil, errors.New("kafka.brokers: is empty; name a broker, or start the embedded one")
 	}
 	c := &Client{cfg: cfg, log: log, quiet: newLogger(log), reach: &reach{log: log, brokers: map[string]*broker{}}}
+	c.patience, c.giveUp = context.WithCancel(context.Background())
 	c.common = []kgo.Opt{
 		kgo.SeedBrokers(cfg.Brokers...),
 		kgo.ClientID(cfg.ClientID),
@@ -127,6 +131,11 @@ func (c *Client) Connected() bool { return c.reach.up() }
 
 // Producer returns the client's producer, always the same one.
 func (c *Client) Producer() *Producer { return c.producer }
+
+// GiveUp has consumers and memberships wait for brokers no longer: what they have under way is let go, positions are not committed
+// and groups are left without a word. It is for the end of the time for draining, when brokers may not answer at all (P8). They
+// still end by their contexts. Safe to call twice.
+func (c *Client) GiveUp() { c.giveUp() }
 
 // Close ends all but the consumers, which end by their context. What the producer still holds is done with
 // [linkspan.ErrClosed]: call [Producer.Drain] first. Safe to call twice.

@@ -152,11 +152,11 @@ func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
 	stopHelpers()
 	helpers.Wait()
 
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.settings.DrainTimeout)
+	last, cancel := context.WithTimeout(c.c.patience, c.settings.DrainTimeout)
 	defer cancel()
 	c.release(last, c.takeAll(), true)
 	if c.member() {
-		if err := leave(c.kgo, c.c.cfg.RequestTimeout); err != nil {
+		if err := c.c.leave(c.kgo, c.c.cfg.RequestTimeout); err != nil {
 			c.c.log.Warn("kafka group was not left; others wait for the session to end", "group", c.cfg.Group, "err", err)
 		}
 	}
@@ -212,7 +212,7 @@ func (c *Consumer) options(ctx context.Context, to linkspan.Sink) []kgo.Opt {
 		// back, or a lane would get records from before and from after.
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, parts map[string][]int32) { c.assigned(ctx, to, parts) }),
-		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, parts map[string][]int32) { c.revoked(ctx, parts) }),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, parts map[string][]int32) { c.revoked(parts) }),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, parts map[string][]int32) { c.lost(parts) }),
 	)
 	if len(c.cfg.Patterns) == 0 {

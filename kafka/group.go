@@ -25,8 +25,8 @@ func (c *Consumer) assigned(ctx context.Context, to linkspan.Sink, parts map[str
 
 // revoked is called by the group before others get the partitions: it waits for what is under way, within a bound, so that
 // others do not repeat it.
-func (c *Consumer) revoked(ctx context.Context, parts map[string][]int32) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.settings.RebalanceTimeout/2)
+func (c *Consumer) revoked(parts map[string][]int32) {
+	ctx, cancel := context.WithTimeout(c.c.patience, c.settings.RebalanceTimeout/2)
 	defer cancel()
 	c.release(ctx, c.take(parts), true)
 }
@@ -86,7 +86,7 @@ func (c *Consumer) commit(lanes func() []*lane) {
 	if len(offsets) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), c.c.cfg.RequestTimeout)
+	ctx, cancel := context.WithTimeout(c.c.patience, c.c.cfg.RequestTimeout)
 	defer cancel()
 	// The Kafka client commits under the membership that it has by then. If that is another than the one that the lanes were
 	// given to, the commit would take back what their new owner has committed.

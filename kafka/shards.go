@@ -140,7 +140,7 @@ func (s *Shards) Run(ctx context.Context, work Work) (err error) {
 	helpers.Go(func() { s.poll(life) })
 	<-ctx.Done()
 	s.wait() // our heartbeats go on: nobody else gets the lanes meanwhile
-	if err := leave(s.kgo, s.cfg.SessionTimeout); err != nil {
+	if err := s.c.leave(s.kgo, s.cfg.SessionTimeout); err != nil {
 		s.c.log.Warn("kafka group was not left; others wait for the session to end", "group", s.cfg.Group, "err", err)
 	}
 	halt()
@@ -150,9 +150,9 @@ func (s *Shards) Run(ctx context.Context, work Work) (err error) {
 	return nil
 }
 
-// leave leaves the client's group. A rebalance that waits for others, and brokers that do not answer, hold it up.
-func leave(cl *kgo.Client, most time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), most)
+// leave leaves the group of cl. A rebalance that waits for others, and brokers that do not answer, hold it up.
+func (c *Client) leave(cl *kgo.Client, most time.Duration) error {
+	ctx, cancel := context.WithTimeout(c.patience, most)
 	defer cancel()
 	return cl.LeaveGroupContext(ctx)
 }
@@ -249,7 +249,7 @@ func (s *Shards) assigned(ctx context.Context, lanes []int32) {
 
 // revoked is called by the group before others get the lanes. It waits, within a bound, for what runs on them.
 func (s *Shards) revoked(lanes []int32) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.RebalanceTimeout/2)
+	ctx, cancel := context.WithTimeout(s.c.patience, s.cfg.RebalanceTimeout/2)
 	defer cancel()
 	s.mu.Lock()
 	taken := append(s.leased.take(lanes), s.fenced.take(lanes)...)
