@@ -157,22 +157,22 @@ func TestValidate(t *testing.T) {
 func TestListenErrors(t *testing.T) {
 	b := start(t)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	for _, change := range []func(*mqtt.ListenerConfig){
-		func(c *mqtt.ListenerConfig) { c.URL = "mqtt://" + b.addr },
-		func(c *mqtt.ListenerConfig) { c.URL = "nonsense" },
-		func(c *mqtt.ListenerConfig) {
+	for want, change := range map[string]func(*mqtt.ListenerConfig){
+		"address already in use": func(c *mqtt.ListenerConfig) { c.URL = "mqtt://" + b.addr },
+		"write mqtt://:1883":     func(c *mqtt.ListenerConfig) { c.URL = "nonsense" },
+		":1883\" is no address":  func(c *mqtt.ListenerConfig) { c.URL = ":1883" },
+		"load certificate: open missing.pem": func(c *mqtt.ListenerConfig) {
 			c.URL, c.TLS.Cert, c.TLS.Key = "mqtts://127.0.0.1:0", "missing.pem", "missing.pem"
 		},
 	} {
 		cfg := mqtt.DefaultListenerConfig()
-		cfg.Name = "plant"
 		change(&cfg)
 		l, err := mqtt.Listen(cfg, b.registry, log)
 		if err == nil {
 			_ = l.Close()
 			t.Error("listening on", cfg.URL)
-		} else if !strings.Contains(err.Error(), "plant") {
-			t.Error(err)
+		} else if !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
 		}
 	}
 }
