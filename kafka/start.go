@@ -39,7 +39,8 @@ func (s starts) offsets() map[string]map[int32]kgo.Offset {
 // Where it has no position it begins at StartOffset, which is written down at once: a member that is killed before its first
 // record has settled must not find a later end. For the same reason the first member that meets a topic writes down all of its
 // partitions, in one request: a partition without a position, in a topic where the group has any, is then known to be new,
-// and nothing of it was read, so it is read from its beginning.
+// and nothing of it was read, so it is read from its beginning. So are fixed partitions: what is there was put there for the
+// group, perhaps before it had begun (P2).
 func (c *Consumer) positions(ctx context.Context, parts map[string][]int32) (starts, error) {
 	known, err := kadm.NewClient(c.kgo).FetchOffsets(ctx, c.cfg.Group)
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // it has no position then
@@ -59,7 +60,7 @@ func (c *Consumer) positions(ctx context.Context, parts map[string][]int32) (sta
 				at.set(topic, p, position{o.At, o.LeaderEpoch})
 			default:
 				fresh[topic] = append(fresh[topic], p)
-				first[topic] = !has && c.settings.StartOffset == "latest"
+				first[topic] = !has && c.cfg.Partitions[topic] == nil && c.settings.StartOffset == "latest"
 			}
 		}
 	}

@@ -258,3 +258,15 @@ func TestGroupDoesNotCommitWhatItLost(t *testing.T) {
 		t.Errorf("committed %d", at)
 	}
 }
+
+// P2: what was put into a fixed partition before its reader was first there is for that reader, wherever groups begin otherwise.
+func TestFixedPartitionsFromTheBeginning(t *testing.T) {
+	cfg := testConfig(startKfake(t, kfake.SeedTopics(2, "inbox")).ListenAddrs()...)
+	cfg.Consumer.StartOffset = "latest"
+	c := connect(t, cfg)
+	put(t, cfg, "inbox", 1, "early")
+	sink := new(received)
+	consume(t, c, ConsumerConfig{Group: "g", Partitions: map[string][]int32{"inbox": {1}}}, sink)
+	put(t, cfg, "inbox", 1, "late")
+	until(t, "both", func() bool { return slices.Equal(sink.got(), []string{"early", "late"}) })
+}
