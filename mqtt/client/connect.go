@@ -16,7 +16,7 @@ import (
 
 // connect tries the broker's addresses in turn, each with the versions that are left to try, and returns the first connection.
 func (w *worker) connect(ctx context.Context) (*conn, error) {
-	targets := w.targets()
+	targets, away := w.targets()
 	var last error
 	for range targets {
 		t := targets[w.at%len(targets)]
@@ -30,20 +30,25 @@ func (w *worker) connect(ctx context.Context) (*conn, error) {
 			break
 		}
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.elsewhere == away { // nobody is there: back to where we came from
+		w.elsewhere = nil
+	}
 	return nil, last
 }
 
-// targets returns where to connect to: where the broker has sent us, or what is configured.
-func (w *worker) targets() []target {
+// targets returns where to connect to: where the broker has sent us, which is away then, or what is configured.
+func (w *worker) targets() (all []target, away *target) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if t := w.elsewhere; t != nil {
-		if !w.moved {
-			w.elsewhere = nil // once; if nobody is there, back to where we came from
-		}
-		return []target{*t}
+	if away = w.elsewhere; away == nil {
+		return w.c.targets, nil
 	}
-	return w.c.targets
+	if !w.moved {
+		w.elsewhere = nil // once
+	}
+	return []target{*away}, away
 }
 
 // redirect is for a broker that names another [MQTT 4.11].

@@ -310,3 +310,15 @@ func TestProbe(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A broker that has sent us away for good, to where nobody is, is asked again.
+func TestServerReferenceToNobody(t *testing.T) {
+	b, nobody := newBroker(t), newBroker(t)
+	_ = nobody.ln.Close()
+	start(t, "mqtt://"+b.addr, version("5"), config(func(c *client.Config) { c.FollowRedirect = true }))
+	moved := packet.Connack{Reason: packet.ServerMoved}
+	moved.Properties.ServerReference = nobody.addr
+	moved.Properties.Set(packet.ServerReference)
+	b.welcome(moved)
+	b.welcome(packet.Connack{})
+}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -30,7 +31,7 @@ func parseTarget(text string) (t target, err error) {
 	if err != nil { // its text may quote a password
 		return t, errors.New("this is no address; write mqtt://HOST:1883, and user name and password in keys of their own")
 	}
-	t.text = text
+	t.text, _, _ = strings.Cut(text, "?") // a query may hold a token
 	port := ""
 	switch u.Scheme {
 	case "mqtt":
@@ -42,7 +43,7 @@ func parseTarget(text string) (t target, err error) {
 	case "wss":
 		port, t.path, t.tls = "443", "/mqtt", true
 	default:
-		return t, fmt.Errorf("%q has none of the schemes mqtt, mqtts, ws, wss; write mqtt://HOST:1883", text)
+		return t, fmt.Errorf("%q has none of the schemes mqtt, mqtts, ws, wss; write mqtt://HOST:1883", u.Redacted())
 	}
 	if u.Port() != "" {
 		port = u.Port()
@@ -54,7 +55,7 @@ func parseTarget(text string) (t target, err error) {
 	t.addr = net.JoinHostPort(t.host, port)
 	switch {
 	case t.host == "":
-		return t, fmt.Errorf("%q has no host; write %s://HOST:%s", text, u.Scheme, port)
+		return t, fmt.Errorf("%q has no host; write %s://HOST:%s", u.Redacted(), u.Scheme, port)
 	case u.User != nil:
 		return t, fmt.Errorf("the address of %s has a user name in it; set username and password", t.host)
 	case u.Fragment != "":

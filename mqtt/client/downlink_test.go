@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -393,5 +394,20 @@ func TestNoPacket(t *testing.T) {
 	b.welcome(packet.Connack{})
 	if err := outcome(t, c); !linkspan.IsPermanent(err) {
 		t.Errorf("%v", err)
+	}
+}
+
+// [MQTT-2.2.1-3]: with all in flight that may be, there are packet identifiers left for what the connection itself asks.
+func TestAllIdentifiersInUse(t *testing.T) {
+	b := newBroker(t)
+	r := start(t, "mqtt://"+b.addr, filters("a"), version("3.1.1"), config(func(c *client.Config) { c.MaxInFlight = 65535 }))
+	p := b.welcome(packet.Connack{})
+	p.subscribed()
+	m := down(1, "t", "")
+	for range 65535 {
+		r.Send(context.Background(), &m, func(error) {})
+	}
+	if n := r.Stats().Sent[1].Load(); n < 65000 || n > 65533 {
+		t.Errorf("%d are in flight", n)
 	}
 }

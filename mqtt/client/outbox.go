@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/linkspan/linkspan"
@@ -70,8 +71,11 @@ func (w *worker) limit() int {
 	if w.out.losses >= suspicious {
 		return 1
 	}
-	return min(w.c.cfg.MaxInFlight, int(w.conn.limits.ReceiveMaximum))
+	return min(w.c.cfg.MaxInFlight, int(w.conn.limits.ReceiveMaximum), maxFlying)
 }
+
+// maxFlying leaves packet identifiers for two requests: the last one's is not used again before the next has its own.
+const maxFlying = math.MaxUint16 - 2
 
 // full reports whether d has to wait until others are acknowledged.
 func (w *worker) full(d *delivery) bool {

@@ -357,3 +357,22 @@ func TestForgottenMessageIsNotRecognised(t *testing.T) {
 	r.sink.settle(1, nil)
 	p.ExpectAck(packet.PUBACK, 1, packet.Success)
 }
+
+// P3, P8: Run waits for what is in flight, connected or not: who takes over is sent it again, and must not overtake it.
+func TestDrainWithoutConnection(t *testing.T) {
+	b := newBroker(t)
+	r := start(t, "mqtt://"+b.addr, filters("a"), config(func(c *client.Config) { c.DrainTimeout = time.Millisecond }))
+	r.sink.set(func(s *sink) { s.hold = true })
+	p := b.welcome(packet.Connack{})
+	p.subscribed()
+	p.Send(publish(1, 1, "a", "x"))
+	r.sink.wait(1)
+	_ = b.ln.Close()
+	_ = p.Conn.Close()
+	until(t, "nobody can be reached", func() bool { return r.Stats().Failures[client.CauseNetwork].Load() > 0 })
+	r.shutdown()
+	if n := r.log.count("not settled", "in_flight=1"); n != 1 {
+		t.Errorf("%d lines say that it did not wait to the end", n)
+	}
+	r.sink.settle(0, nil)
+}

@@ -73,8 +73,19 @@ func (w *worker) run(ctx context.Context, serve func(ctx context.Context, c *con
 			w.problem("cannot connect to the broker", err)
 		}
 		if !w.backOff(ctx, c) {
-			return
+			break
 		}
+	}
+	timeout, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.c.cfg.DrainTimeout)
+	defer cancel()
+	w.untilSettled(timeout)
+}
+
+// untilSettled waits for what is on its way to the sink, whether it can be acknowledged or not: who is told that we have ended may
+// let another begin, whose messages must not come before ours (P3, P8).
+func (w *worker) untilSettled(ctx context.Context) {
+	if err := w.window.WaitEmpty(ctx); err != nil {
+		w.log.Warn("stopping although messages from the broker are not settled; it sends them again", "in_flight", w.window.Len())
 	}
 }
 
@@ -219,9 +230,7 @@ func (w *worker) drain(c *conn) {
 	w.c.finish(over)
 	timeout, cancel := context.WithTimeout(context.Background(), w.c.cfg.DrainTimeout)
 	defer cancel()
-	if err := w.window.WaitEmpty(timeout); err != nil {
-		w.log.Warn("stopping although messages from the broker are not settled; it sends them again", "in_flight", w.window.Len())
-	}
+	w.untilSettled(timeout)
 	select {
 	case <-empty:
 	case <-c.ended:
