@@ -132,7 +132,7 @@ var errHungUp = errors.New("the other side hung up on CONNECT: no MQTT broker, o
 func (w *worker) open(ctx context.Context, t target, v packet.Version) (*conn, error) {
 	bounded, cancel := context.WithTimeout(ctx, w.c.cfg.ConnectTimeout)
 	defer cancel()
-	nc, err := dial(bounded, t, &w.c.cfg.TLS, v, w.hurry)
+	nc, err := dial(bounded, t, &w.c.cfg.TLS, v)
 	if err != nil {
 		return nil, err
 	}

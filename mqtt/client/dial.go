@@ -70,15 +70,13 @@ func parseTarget(text string) (t target, err error) {
 	return t, nil
 }
 
-// dial opens the byte stream to a broker: TCP, and TLS and WebSocket where the address says so. ctx bounds all of it. hurry has
-// what comes read at once; see gatherer.
-func dial(ctx context.Context, t target, cfg *TLSConfig, v packet.Version, hurry <-chan struct{}) (net.Conn, error) {
+// dial opens the byte stream to a broker: TCP, and TLS and WebSocket where the address says so. ctx bounds all of it.
+func dial(ctx context.Context, t target, cfg *TLSConfig, v packet.Version) (net.Conn, error) {
 	dialer := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true}}
-	socket, err := dialer.DialContext(ctx, "tcp", t.addr)
+	nc, err := dialer.DialContext(ctx, "tcp", t.addr)
 	if err != nil {
 		return nil, &failure{cause: CauseNetwork, err: err}
 	}
-	var nc net.Conn = &gatherer{Conn: socket, hurry: hurry}
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = nc.SetDeadline(deadline)
 	}

@@ -111,12 +111,6 @@ func (w *worker) pump() (over []outcome) {
 		}
 		o.cursor = d.next
 	}
-	if o.flying >= w.limit() {
-		select {
-		case w.hurry <- struct{}{}:
-		default:
-		}
-	}
 	c.kick()
 	if over != nil {
 		w.look()

@@ -36,8 +36,6 @@ type worker struct {
 	size   uint64                   // of the window
 	window *linkspan.Window[uint64] // of message numbers
 
-	hurry chan struct{} // has a token when the way down is full, and waits for acknowledgements; see gatherer
-
 	mu        sync.Mutex
 	conn      *conn // nil: none
 	in        inbox
@@ -49,7 +47,7 @@ type worker struct {
 func newWorker(c *Client, n int, id string) *worker {
 	size := int(c.cfg.ReceiveMaximum)
 	w := &worker{c: c, n: n, id: id, log: c.log.With("client_id", id), size: uint64(size),
-		clean: c.cfg.CleanStart, in: newInbox(size), out: newOutbox(c.cfg.MaxInFlight), hurry: make(chan struct{}, 1)}
+		clean: c.cfg.CleanStart, in: newInbox(size), out: newOutbox(c.cfg.MaxInFlight)}
 	w.window = linkspan.NewWindow(size, &c.slots, w.settled)
 	return w
 }
