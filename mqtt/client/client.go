@@ -184,9 +184,6 @@ func shareName(id string) string {
 // shared subscriptions; where it has none it does everything alone.
 func (w *worker) subscribeAll(ctx context.Context, c *conn) error {
 	share := w.c.share()
-	if share == "" && c.present {
-		share = w.sharedBefore()
-	}
 	if share != "" && w.n == 0 && !c.mayShare() {
 		return w.alone(ctx, c)
 	}
@@ -200,18 +197,6 @@ func (w *worker) subscribeAll(ctx context.Context, c *conn) error {
 	}
 	w.subscribed(ctx, denied, share != "")
 	return nil
-}
-
-// sharedBefore returns the name of the shared subscription that the session has, "" if it has none. A worker that is left over of
-// several keeps sharing, with nobody: brokers drop what waits for a shared subscription when the last one leaves it.
-func (w *worker) sharedBefore() string {
-	for _, s := range w.known {
-		if rest, ok := strings.CutPrefix(s.Filter, sharePrefix); ok && !slices.Contains(w.c.filters, s.Filter) {
-			name, _, _ := strings.Cut(rest, "/")
-			return name
-		}
-	}
-	return ""
 }
 
 // alone subscribes without sharing.
