@@ -61,7 +61,8 @@ type Consumer struct {
 	flights  sync.Pool // of *flight
 	room     chan struct{}
 	ready    chan struct{}
-	once     sync.Once // closes ready
+	made     chan struct{} // closed when kgo is there: the group may call before that
+	once     sync.Once     // closes ready
 	started  atomic.Bool
 	losses   atomic.Uint64   // how often the group has given us up
 	from     map[int32]int64 // where a tail begins, by partition, if not at the end
@@ -97,7 +98,7 @@ type ConsumerStats struct {
 func (c *Client) NewConsumer(cfg ConsumerConfig) *Consumer {
 	return &Consumer{
 		c: c, cfg: cfg, settings: &c.cfg.Consumer, backoff: backoff(c.cfg.RetryInterval),
-		room: make(chan struct{}, 1), ready: make(chan struct{}), lanes: map[partitionKey]*lane{},
+		room: make(chan struct{}, 1), ready: make(chan struct{}), made: make(chan struct{}), lanes: map[partitionKey]*lane{},
 	}
 }
 
@@ -139,6 +140,7 @@ func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
 	if c.kgo, err = kgo.NewClient(append(c.c.common[:len(c.c.common):len(c.c.common)], opts...)...); err != nil {
 		return fmt.Errorf("kafka: consumer: %w", err)
 	}
+	close(c.made)
 	var helpers sync.WaitGroup
 	helperCtx, stopHelpers := context.WithCancel(ctx)
 	if !c.member() {

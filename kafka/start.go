@@ -150,6 +150,7 @@ func (c *Consumer) ends(ctx context.Context, topics []string) (kadm.ListedOffset
 
 // adjust is called by the group with where it goes on, before the partitions are fetched.
 func (c *Consumer) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	<-c.made
 	missing := map[string][]int32{}
 	at := starts{}
 	for topic, ps := range offsets {
