@@ -173,11 +173,17 @@ func TestAnswersAreBounded(t *testing.T) {
 		over <- err
 	}()
 	stalled := func() bool { return r.Stats().Stalled.Load() > 0 }
-	for read := uint64(0); !stalled(); read = r.Stats().BytesIn.Load() {
-		until(t, "it reads on, or not any more", func() bool { return stalled() || r.Stats().BytesIn.Load() > read })
-		if read > 64<<20 {
-			t.Fatal("it reads on and on")
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !stalled() && r.Stats().BytesIn.Load() < 64<<20 {
+		select {
+		case err := <-over: // at the connection's deadline, if not before
+			t.Fatalf("the flood has ended after %d bytes: %v; %+v", r.Stats().BytesIn.Load(), err, r.Status())
+		case <-tick.C:
 		}
+	}
+	if !stalled() {
+		t.Fatal("it reads on and on")
 	}
 	enough.Store(true)
 	last := (&packet.Ack{Type: packet.PUBCOMP, PacketID: 2}).Append(nil, packet.V311)
