@@ -3,8 +3,11 @@ package bridge
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
+	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -76,5 +79,37 @@ func TestLoopsDoNotGrow(t *testing.T) {
 				t.Errorf("in Kafka: %q", got)
 			}
 		})
+	}
+}
+
+// A device passes on what comes down to where it goes up again, on another topic, so nothing but the count of hops can tell. It
+// travels through the broker as a user property, is no header of its own in Kafka, and ends the loop with a dead letter (P2).
+func TestHopsEndALoopThroughABroker(t *testing.T) {
+	t.Parallel()
+	plant := newSite(t, packet.V5)
+	plant.onward = map[string]string{"sub/pub/x": "pub/x"}
+	r := start(t, parse(t, `
+endpoints: {plant: {dial: "`+plant.url()+`"}}
+routes: [{from: "plant:pub/#", to: kafka:all}, {from: kafka:all, to: "plant:sub/{key}"}]`))
+	plant.connected("linkspan-plant")
+	k := cluster(t, r.Kafka...)
+	plant.publish("pub/x", "1")
+	eventually(t, "the loop ends", func() bool { return len(records(t, k, "linkspan.deadletter")) > 0 })
+	r.settled("plant")
+	if reason := records(t, k, "linkspan.deadletter")[0].Record.Header("linkspan.reason"); !strings.Contains(string(reason), "loop") {
+		t.Errorf("the dead letter's reason is %q", reason)
+	}
+	all := records(t, k, "all")
+	for i, m := range all {
+		want := strings.TrimPrefix(strconv.Itoa(i), "0") // absent: never
+		if got := string(m.Record.Header("linkspan.hops")); got != want {
+			t.Errorf("record %d has %q hops", i, got)
+		}
+		if slices.ContainsFunc(m.Record.Headers, func(h linkspan.Header) bool { return strings.Contains(h.Key, "linkspan-hops") }) {
+			t.Errorf("record %d has headers %v", i, m.Record.Headers)
+		}
+	}
+	if len(all) != 8 {
+		t.Errorf("%d records", len(all))
 	}
 }

@@ -23,9 +23,10 @@ type site struct {
 
 	mu       sync.Mutex
 	sessions map[string]*siteSession
-	heard    []heard // what clients have published, in order
-	thrown   int     // connections ended since the same client connected again
-	refuse   string  // topic that nobody may publish to; "": none
+	heard    []heard           // what clients have published, in order
+	thrown   int               // connections ended since the same client connected again
+	refuse   string            // topic that nobody may publish to; "": none
+	onward   map[string]string // topics that a device of the site passes on, to which
 }
 
 // heard is a message that a client has published.
@@ -221,6 +222,11 @@ func (s *site) published(me *siteSession, p *packet.Publish) *siteSession {
 	if reason == packet.Success {
 		s.heard = append(s.heard, heard{me.id, strings.Clone(p.Topic), string(p.Payload)})
 		s.fanOut(me.id, p)
+		if to, ok := s.onward[p.Topic]; ok {
+			again := *p
+			again.Topic = to
+			s.fanOut("", &again)
+		}
 	}
 	return me
 }

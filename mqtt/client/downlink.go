@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"strconv"
 	"sync"
 	"time"
 
@@ -135,12 +134,7 @@ func (d *delivery) encode(m *linkspan.Message) error {
 		a.Set(packet.CorrelationData)
 	}
 	for _, u := range m.UserProperties {
-		if u.Key != hopsProperty {
-			a.AddUserProperty(u.Key, u.Value)
-		}
-	}
-	if m.Hops > 0 {
-		a.AddUserProperty(hopsProperty, strconv.Itoa(int(m.Hops)))
+		a.AddUserProperty(u.Key, u.Value)
 	}
 	d.qos, d.expires = m.QoS, m.Expires
 	if d.wire = p.Append(d.wire[:0], packet.V5); len(d.wire) == 0 {

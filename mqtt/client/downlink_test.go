@@ -54,8 +54,8 @@ func TestDeliveryProperties(t *testing.T) {
 		p := b.welcome(packet.Connack{})
 		m := down(0, "t", "x")
 		m.PayloadFormat, m.ContentType, m.ResponseTopic, m.CorrelationData = linkspan.PayloadBytes, "c", "r", []byte("d")
-		m.UserProperties = []linkspan.Property{{Key: "k", Value: "v"}, {Key: "linkspan-hops", Value: "7"}}
-		m.Hops, m.Retain, m.Expires = 2, true, time.Now().Add(time.Hour)
+		m.UserProperties = []linkspan.Property{{Key: "k", Value: "v"}, {Key: "k", Value: "w"}}
+		m.Retain, m.Expires = true, time.Now().Add(time.Hour)
 		delivered(t, r.send(m))
 		got := p.expect("x")
 		a := &got.Properties
@@ -63,7 +63,7 @@ func TestDeliveryProperties(t *testing.T) {
 		for k, v := range a.UserProperties() {
 			user += k + "=" + v + " "
 		}
-		want := "k=v linkspan-hops=2 "
+		want := "k=v k=w "
 		if v < packet.V5 {
 			want = ""
 		} else if a.PayloadFormat != 0 || !a.Has(packet.PayloadFormat) || a.ContentType != "c" || a.ResponseTopic != "r" ||

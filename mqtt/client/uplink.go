@@ -2,7 +2,6 @@ package client
 
 import (
 	"errors"
-	"strconv"
 	"time"
 
 	"github.com/linkspan/linkspan"
@@ -311,9 +310,6 @@ func (w *worker) release(c *conn, id uint16) {
 	c.acknowledge(ack)
 }
 
-// hopsProperty carries Message.Hops through brokers of MQTT 5.
-const hopsProperty = "linkspan-hops"
-
 // fill makes a message of a PUBLISH. It borrows the read buffer.
 func (c *conn) fill(p *packet.Publish) *linkspan.Message {
 	m := &c.message
@@ -336,11 +332,6 @@ func (c *conn) fill(p *packet.Publish) *linkspan.Message {
 	}
 	if a.Has(packet.UserProperty) {
 		for k, v := range a.UserProperties() {
-			if k == hopsProperty {
-				hops, _ := strconv.ParseUint(v, 10, 8)
-				m.Hops = uint8(hops)
-				continue
-			}
 			m.UserProperties = append(m.UserProperties, linkspan.Property{Key: k, Value: v})
 		}
 	}
