@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/internal/envelope"
 	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/linkspan/linkspan/session"
 )
@@ -124,7 +125,7 @@ func (c *conn) will(w *work, p *packet.Will) (_ *linkspan.Message, ok bool) {
 	m.Reset()
 	m.Topic, m.Payload, m.QoS, m.Retain = p.Topic, p.Payload, p.QoS, p.Retain
 	m.Endpoint, m.Client, m.Username, m.Received = c.l.cfg.Name, c.client, c.username, w.now
-	ok = setProperties(&m, &p.Properties, c.l.cfg.MaxUserProperties)
+	ok = envelope.Read(&m, &p.Properties, c.l.cfg.MaxUserProperties)
 	return m.Clone(), ok
 }
 

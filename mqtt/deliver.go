@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/internal/envelope"
 	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/linkspan/linkspan/session"
 )
@@ -66,41 +66,16 @@ func (d *device) Disconnect(why session.Reason) {
 // encode makes a PUBLISH of a delivery. It borrows from it.
 func (c *conn) encode(p *packet.Publish, d *session.Delivery) {
 	m := d.Message
-	p.Properties.Reset()
 	p.Topic, p.Payload, p.PacketID, p.QoS, p.Dup, p.Retain = m.Topic, m.Payload, d.PacketID, d.QoS, false, d.Retain
 	if c.version < packet.V5 {
 		return
 	}
 	a := &p.Properties
-	if m.PayloadFormat != linkspan.PayloadFormatAbsent {
-		a.PayloadFormat = byte(m.PayloadFormat - linkspan.PayloadBytes)
-		a.Set(packet.PayloadFormat)
-	}
-	if !m.Expires.IsZero() { // [MQTT-3.3.2-6]
-		a.MessageExpiry = seconds(time.Until(m.Expires))
-		a.Set(packet.MessageExpiry)
-	}
-	if m.ContentType != "" {
-		a.ContentType = m.ContentType
-		a.Set(packet.ContentType)
-	}
-	if m.ResponseTopic != "" {
-		a.ResponseTopic = m.ResponseTopic
-		a.Set(packet.ResponseTopic)
-	}
-	if m.CorrelationData != nil {
-		a.CorrelationData = m.CorrelationData
-		a.Set(packet.CorrelationData)
-	}
-	for _, u := range m.UserProperties {
-		a.AddUserProperty(u.Key, u.Value)
+	envelope.Write(a, m)
+	if !m.Expires.IsZero() {
+		envelope.WriteExpiry(a, time.Until(m.Expires))
 	}
 	for _, id := range d.SubscriptionIDs { // [MQTT-3.3.4-3]
 		a.AddSubscriptionID(id)
 	}
-}
-
-// seconds rounds up, so that a message that is not expired is not said to be.
-func seconds(d time.Duration) uint32 {
-	return uint32(min(max(0, (d+time.Second-1)/time.Second), 1<<32-1))
 }

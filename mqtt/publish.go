@@ -2,9 +2,9 @@ package mqtt
 
 import (
 	"errors"
-	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/internal/envelope"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -81,39 +81,13 @@ func (c *conn) handOn(m *linkspan.Message, settle func(error)) error {
 // properties.
 func (c *conn) message(w *work, topic string) (m *linkspan.Message, ok bool) {
 	p := &w.publish
-	m, ok = &w.message, true
+	m = &w.message
 	m.Reset()
 	m.Topic, m.Payload, m.QoS, m.Retain = topic, p.Payload, p.QoS, p.Retain
 	m.Endpoint, m.Client, m.Username, m.Received = c.l.cfg.Name, c.client, c.username, w.now
-	if c.version == packet.V5 {
-		ok = setProperties(m, &p.Properties, c.l.cfg.MaxUserProperties)
-		if p.Properties.Has(packet.MessageExpiry) {
-			m.Expires = w.now.Add(time.Duration(p.Properties.MessageExpiry) * time.Second)
-		}
-	}
+	ok = envelope.Read(m, &p.Properties, c.l.cfg.MaxUserProperties)
+	envelope.ReadExpiry(m, &p.Properties)
 	return m, ok
-}
-
-// setProperties copies what goes along with a message from end to end, borrowed [MQTT-3.3.2-4], [MQTT-3.3.2-15],
-// [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20]. It returns false if there are more than most user
-// properties.
-func setProperties(m *linkspan.Message, p *packet.Properties, most int) bool {
-	if p.Has(packet.PayloadFormat) {
-		m.PayloadFormat = linkspan.PayloadFormat(p.PayloadFormat) + linkspan.PayloadBytes
-	}
-	m.ContentType, m.ResponseTopic = p.ContentType, p.ResponseTopic
-	if p.Has(packet.CorrelationData) {
-		m.CorrelationData = p.CorrelationData
-	}
-	if p.Has(packet.UserProperty) {
-		for k, v := range p.UserProperties() {
-			if len(m.UserProperties) == most {
-				return false
-			}
-			m.UserProperties = append(m.UserProperties, linkspan.Property{Key: k, Value: v})
-		}
-	}
-	return true
 }
 
 // receipt opens the window for a QoS 1 or 2 message. settle is nil if it is full; first is false for a QoS 2 message

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/internal/envelope"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -115,27 +116,7 @@ func (d *delivery) encode(m *linkspan.Message) error {
 	p := publishes.Get().(*packet.Publish)
 	defer publishes.Put(p)
 	p.Topic, p.Payload, p.QoS, p.Retain, p.PacketID = m.Topic, m.Payload, m.QoS, m.Retain, 1
-	a := &p.Properties
-	a.Reset()
-	if m.PayloadFormat != linkspan.PayloadFormatAbsent {
-		a.PayloadFormat = byte(m.PayloadFormat - linkspan.PayloadBytes)
-		a.Set(packet.PayloadFormat)
-	}
-	if m.ContentType != "" {
-		a.ContentType = m.ContentType
-		a.Set(packet.ContentType)
-	}
-	if m.ResponseTopic != "" {
-		a.ResponseTopic = m.ResponseTopic
-		a.Set(packet.ResponseTopic)
-	}
-	if m.CorrelationData != nil {
-		a.CorrelationData = m.CorrelationData
-		a.Set(packet.CorrelationData)
-	}
-	for _, u := range m.UserProperties {
-		a.AddUserProperty(u.Key, u.Value)
-	}
+	envelope.Write(&p.Properties, m)
 	d.qos, d.expires = m.QoS, m.Expires
 	if d.wire = p.Append(d.wire[:0], packet.V5); len(d.wire) == 0 {
 		return errBroken

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/internal/envelope"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -143,8 +144,7 @@ func (w *worker) transmit(c *conn, d *delivery) error {
 		if left <= 0 && d.stage == waiting {
 			return errExpired
 		}
-		p.Properties.MessageExpiry = uint32(min(max(0, (left+time.Second-1)/time.Second), 1<<32-1))
-		p.Properties.Set(packet.MessageExpiry)
+		envelope.WriteExpiry(&p.Properties, left)
 	}
 	w.downgrade(c, d, p)
 	if c.version < packet.V5 {

@@ -2,9 +2,11 @@ package client
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/internal/envelope"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -316,24 +318,7 @@ func (c *conn) fill(p *packet.Publish) *linkspan.Message {
 	m.Reset()
 	m.Topic, m.Payload, m.QoS, m.Retain = p.Topic, p.Payload, p.QoS, p.Retain
 	m.Endpoint, m.Received = c.w.c.cfg.Name, c.now
-	a := &p.Properties
-	if c.version < packet.V5 {
-		return m
-	}
-	if a.Has(packet.PayloadFormat) {
-		m.PayloadFormat = linkspan.PayloadFormat(a.PayloadFormat) + linkspan.PayloadBytes
-	}
-	m.ContentType, m.ResponseTopic = a.ContentType, a.ResponseTopic
-	if a.Has(packet.CorrelationData) {
-		m.CorrelationData = a.CorrelationData
-	}
-	if a.Has(packet.MessageExpiry) {
-		m.Expires = c.now.Add(time.Duration(a.MessageExpiry) * time.Second)
-	}
-	if a.Has(packet.UserProperty) {
-		for k, v := range a.UserProperties() {
-			m.UserProperties = append(m.UserProperties, linkspan.Property{Key: k, Value: v})
-		}
-	}
+	envelope.Read(m, &p.Properties, math.MaxInt)
+	envelope.ReadExpiry(m, &p.Properties)
 	return m
 }
