@@ -15,6 +15,8 @@ var (
 	ErrLoop = Permanent(errors.New("the message goes round in a loop"))
 	// ErrTooLarge: the message is larger than the next holder takes.
 	ErrTooLarge = Permanent(errors.New("the message is too large"))
+	// ErrQuota: there is no room left to keep it, and its route says to refuse rather than to wait.
+	ErrQuota = Permanent(errors.New("the spool is full"))
 	// ErrNotAuthorized: the next holder does not let us write there.
 	ErrNotAuthorized = Permanent(errors.New("not authorized"))
 	// ErrClosed: the sink is stopping and did not take custody. The sender keeps it.

@@ -39,18 +39,36 @@ type Source interface {
 
 // Bounded is a Sink that holds back its senders when its memory is used up (P6).
 //
-// Room reports whether a Send now stays within the bound. It is cheap, safe from any goroutine, and only a
+// Room reports whether a Send of m now stays within the bound. It is cheap, safe from any goroutine, and only a
 // reading of this moment. A sender that is told false keeps its message and custody, pushes back by its protocol's own
 // means, and asks again later. It does not block: the same connection still has keep-alives to answer.
+//
+// Room may depend on where m goes: a route whose messages wait need not hold up another. Asked with nil it answers for the
+// luckiest message there could be, so that who is told false need not ask with any. Asked with a message that has no
+// Route yet, it answers for the unluckiest route. It may set m.Route, and nothing else.
 type Bounded interface {
 	Sink
-	Room() bool
+	Room(m *Message) bool
 }
 
-// Room reports whether s has room for one more message: true for a Sink that is not [Bounded].
-func Room(s Sink) bool {
+// Room reports whether s has room for m: true for a Sink that is not [Bounded].
+func Room(s Sink, m *Message) bool {
 	b, ok := s.(Bounded)
-	return !ok || b.Room()
+	return !ok || b.Room(m)
+}
+
+// A Keeper is a Sink that has a copy of each message until the message is done, and shows it to whoever sent it: so one who may
+// have to send the message elsewhere needs no copy of its own.
+type Keeper interface {
+	Bounded
+	// Keep is Send, and returns the copy. Where done is called before Keep returns, nothing can be asked of the copy any more.
+	Keep(ctx context.Context, m *Message, done func(error)) Kept
+}
+
+// Kept is a [Keeper]'s copy of one message. It is there until the done of that message has returned.
+type Kept interface {
+	// Show fills in the Topic, Payload, Endpoint, Route and Received of m, and its Record, borrowed from the copy.
+	Show(m *Message)
 }
 
 // SinkFunc is a function that is a Sink.

@@ -36,6 +36,9 @@ type Message struct {
 	Client   string    // client identifier of the device
 	Username string    // "": none given
 	Received time.Time // when the endpoint read it
+	// Mute says that the sender has no ears for a refusal: MQTT 3, QoS 0, a will, a broker. What nobody takes of such is
+	// a dead letter.
+	Mute bool
 
 	// Record is the message as Kafka sees it.
 	Record Record

@@ -97,7 +97,7 @@ type guard struct {
 var _ linkspan.Bounded = (*guard)(nil)
 
 // Room reports whether there is room behind the guard.
-func (g *guard) Room() bool { return g.to.Room() }
+func (g *guard) Room(m *linkspan.Message) bool { return g.to.Room(m) }
 
 // Send passes m on. What is kept of it for the case of a refusal is a copy in memory that is used again and again.
 func (g *guard) Send(ctx context.Context, m *linkspan.Message, done func(error)) {

@@ -20,7 +20,7 @@ type held struct {
 	now  func(m *linkspan.Message) (err error, settle bool) // settles before Send returns
 }
 
-func (h *held) Room() bool { return true }
+func (h *held) Room(*linkspan.Message) bool { return true }
 
 func (h *held) Send(_ context.Context, m *linkspan.Message, done func(error)) {
 	if h.now != nil {
@@ -201,7 +201,7 @@ func TestDeadLetterRaces(t *testing.T) {
 
 type boundedFunc linkspan.SinkFunc
 
-func (boundedFunc) Room() bool { return true }
+func (boundedFunc) Room(*linkspan.Message) bool { return true }
 func (f boundedFunc) Send(ctx context.Context, m *linkspan.Message, done func(error)) {
 	f(ctx, m, done)
 }

@@ -25,4 +25,4 @@ func (g *gate) Send(ctx context.Context, m *linkspan.Message, done func(error)) 
 }
 
 // Room reports whether the gate is open and there is room behind it.
-func (g *gate) Room() bool { return g.open.Load() && g.to.Room() }
+func (g *gate) Room(m *linkspan.Message) bool { return g.open.Load() && g.to.Room(m) }

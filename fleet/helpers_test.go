@@ -32,7 +32,7 @@ func (s *shelf) Send(_ context.Context, m *linkspan.Message, done func(error)) {
 	}
 }
 
-func (s *shelf) Room() bool {
+func (s *shelf) Room(*linkspan.Message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.shut

@@ -32,7 +32,7 @@ func NewInbox(endpoint string, to linkspan.Sink) *Inbox { return &Inbox{endpoint
 func (i *Inbox) Stats() *InboxStats { return &i.stats }
 
 // Room reports whether there is room behind the inbox.
-func (i *Inbox) Room() bool { return linkspan.Room(i.to) }
+func (i *Inbox) Room(m *linkspan.Message) bool { return linkspan.Room(i.to, m) }
 
 // Send hands m on if it is for the endpoint, see [linkspan.Sink]. It changes m.Record and m.Payload.
 func (i *Inbox) Send(ctx context.Context, m *linkspan.Message, done func(error)) {

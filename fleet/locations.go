@@ -149,7 +149,7 @@ func (l *Locations) Learn(ctx context.Context, device, endpoint string, at time.
 	d := l.of(device)
 	d.mu.Lock()
 	p := d.all[device]
-	if p != nil && !p.news(endpoint, now, l.cfg.MaxAge.Milliseconds()/4) || !linkspan.Room(l.to) {
+	if p != nil && !p.news(endpoint, now, l.cfg.MaxAge.Milliseconds()/4) || !linkspan.Room(l.to, nil) {
 		d.mu.Unlock()
 		return
 	}
@@ -209,7 +209,7 @@ func (l *Locations) Leave(ctx context.Context, device, endpoint string, at time.
 	d := l.of(device)
 	d.mu.Lock()
 	p := d.all[device]
-	if p == nil || !linkspan.Room(l.to) {
+	if p == nil || !linkspan.Room(l.to, nil) {
 		d.mu.Unlock()
 		return
 	}
@@ -238,7 +238,7 @@ type uplink struct {
 }
 
 // Room reports whether there is room behind.
-func (u uplink) Room() bool { return linkspan.Room(u.to) }
+func (u uplink) Room(m *linkspan.Message) bool { return linkspan.Room(u.to, m) }
 
 // Send learns from m and hands it on.
 func (u uplink) Send(ctx context.Context, m *linkspan.Message, done func(error)) {

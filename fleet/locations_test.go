@@ -360,7 +360,7 @@ func TestUplinkLearns(t *testing.T) {
 		want(t, v, "pump", c.at)
 	}
 	next.shutter(true)
-	if up.Room() {
+	if up.Room(nil) {
 		t.Error("room before a full sink")
 	}
 }

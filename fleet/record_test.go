@@ -180,7 +180,7 @@ func TestInbox(t *testing.T) {
 		t.Error("counted wrong")
 	}
 	next.shutter(true)
-	if in.Room() {
+	if in.Room(nil) {
 		t.Error("room before a full sink")
 	}
 }

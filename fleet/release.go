@@ -301,7 +301,7 @@ func (r *releaser) refuse(ctx context.Context, m *linkspan.Message, why error, d
 
 // open waits for room, here and behind.
 func (r *releaser) open(ctx context.Context, window *linkspan.Window[step], s step) (done func(error), ok bool) {
-	for !linkspan.Room(r.p.parts.To) && ctx.Err() == nil {
+	for !linkspan.Room(r.p.parts.To, nil) && ctx.Err() == nil {
 		pause(ctx, 5*time.Millisecond)
 	}
 	if ctx.Err() != nil || window.WaitRoom(ctx) != nil {

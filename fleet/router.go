@@ -68,7 +68,9 @@ func NewRouter(cfg Config, places *Locations, parking *Parking, parts Parts) *Ro
 func (r *Router) Stats() *RouterStats { return &r.stats }
 
 // Room reports whether nothing waits here, and there is room behind. So what waits is at most one record for each partition.
-func (r *Router) Room() bool { return r.held.Load() == 0 && linkspan.Room(r.parts.To) }
+func (r *Router) Room(*linkspan.Message) bool {
+	return r.held.Load() == 0 && linkspan.Room(r.parts.To, nil)
+}
 
 // Send routes m, see [linkspan.Sink].
 func (r *Router) Send(ctx context.Context, m *linkspan.Message, done func(error)) {

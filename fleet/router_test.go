@@ -110,7 +110,7 @@ func TestRouterSettlesWhatIsStored(t *testing.T) {
 	s.put("pump", "plant-a")
 	first := s.command("pump") // waits for what others may have parked
 	first.pending(t, "before the barrier")
-	if s.Router.Room() {
+	if s.Router.Room(nil) {
 		t.Error("room while something waits") // P6
 	}
 	barrier := s.take()
@@ -120,7 +120,7 @@ func TestRouterSettlesWhatIsStored(t *testing.T) {
 	s.parking.Apply(barrier[0].m)
 	second := s.command("pump")
 	sent := s.take()
-	if len(sent) != 2 || to(sent[0].m) != "_linkspan.inbox plant-a" || sent[0].m.Record.Partition != 0 || !s.Router.Room() {
+	if len(sent) != 2 || to(sent[0].m) != "_linkspan.inbox plant-a" || sent[0].m.Record.Partition != 0 || !s.Router.Room(nil) {
 		t.Fatalf("sent %d", len(sent))
 	}
 	first.pending(t, "before it is stored")
@@ -233,7 +233,7 @@ func TestRouterReadsOnAfterAGap(t *testing.T) {
 	o.pending(t, "behind a barrier")
 	sent[0].done(errAway) // Kafka does not take it
 	o.want(t, "given back", errAway)
-	if !s.Router.Room() || s.Stats().Failed.Load() != 1 {
+	if !s.Router.Room(nil) || s.Stats().Failed.Load() != 1 {
 		t.Error("no room, or counted wrong")
 	}
 	s.command("pump").want(t, "newer than what was given back", errBehind)

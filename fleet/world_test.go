@@ -169,7 +169,7 @@ func (p *process) Send(_ context.Context, m *linkspan.Message, done func(error))
 }
 
 // Room is like a producer's.
-func (p *process) Room() bool { return p.unacked() < 20 }
+func (p *process) Room(*linkspan.Message) bool { return p.unacked() < 20 }
 
 func (p *process) unacked() (n int) {
 	p.mu.Lock()
@@ -389,7 +389,7 @@ func (w *world) assign(p *process, key sourceKey) {
 
 // step hands over what can be.
 func (f *feed) step() {
-	if !f.p.Room() || !f.p.router.Room() {
+	if !f.p.Room(nil) || !f.p.router.Room(nil) {
 		return
 	}
 	if slices.ContainsFunc(f.open, func(h *handed) bool { return h.bad }) {

@@ -230,7 +230,7 @@ type bounded struct {
 	room func() bool
 }
 
-func (b bounded) Room() bool { return b.room() }
+func (b bounded) Room(*linkspan.Message) bool { return b.room() }
 
 // P6: a partition whose records are not done is held back, others go on, and nothing is skipped when it may go on.
 func TestConsumerIsBounded(t *testing.T) {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -35,6 +37,10 @@ type EmbeddedConfig struct {
 	// RetentionBytes is how many bytes of a partition are kept, where a topic does not say, within one eighth.
 	// Default 256 MiB (268435456), at least 1 MiB. Kafka: log.retention.bytes.
 	RetentionBytes int64 `yaml:"retention_bytes"`
+	// Flush is how often what was taken is synced to disk. A process that is killed loses nothing all the same, but a
+	// power cut may take with it what came since. 0 syncs each batch before it is acknowledged; the broker then stands
+	// still whenever the disk does. Default 1s. Kafka: log.flush.interval.ms.
+	Flush time.Duration `yaml:"flush"`
 	// MinFree is the free space on the disk below which nothing more is taken. Producers wait until there is more.
 	// Default 64 MiB (67108864).
 	MinFree int64 `yaml:"min_free"`
@@ -45,7 +51,7 @@ type EmbeddedConfig struct {
 func defaultEmbedded() EmbeddedConfig {
 	return EmbeddedConfig{
 		Dir: "linkspan-data", Listen: "127.0.0.1:9092", Partitions: 3, Retention: 7 * 24 * time.Hour, RetentionBytes: 256 << 20,
-		MinFree: 64 << 20, MaxMessageBytes: 1048588,
+		Flush: time.Second, MinFree: 64 << 20, MaxMessageBytes: 1048588,
 	}
 }
 
@@ -60,22 +66,25 @@ func (e *EmbeddedConfig) validate(p *problems) {
 	p.check("embedded.partitions", e.Partitions >= 1 && e.Partitions <= 1000, "must be between 1 and 1000, is %d", e.Partitions)
 	p.check("embedded.retention", e.Retention >= time.Second, "must be at least 1s, is %v", e.Retention)
 	p.check("embedded.retention_bytes", e.RetentionBytes >= 1<<20, "must be at least 1048576, is %d", e.RetentionBytes)
+	p.check("embedded.flush", e.Flush >= 0, "must not be negative")
 	p.check("embedded.min_free", e.MinFree >= 0, "must not be negative")
 	p.check("embedded.max_message_bytes", e.MaxMessageBytes >= 1024, "must be at least 1024, is %d", e.MaxMessageBytes)
 }
 
 // Embedded is a Kafka-compatible broker inside this process, on disk, for a first run, for tests and for demonstrations.
-// Each batch is synced to disk before it is acknowledged (P1), so a process that is killed loses nothing; it is one copy on one
-// disk all the same. After a kill a producer may repeat what it was not told about. The broker does not look at the result of
-// a sync: a disk that fails under it is noticed only by its read errors.
+// Each batch is with the operating system before it is acknowledged (P1), so a process that is killed loses nothing; it is one copy on
+// one disk all the same, and what a power cut takes is for EmbeddedConfig.Flush to say. After a kill a producer may repeat what it
+// was not told about.
 type Embedded struct {
 	cfg     EmbeddedConfig
 	log     *slog.Logger
 	cluster *kfake.Cluster
 	addr    string
 	unlock  func()
-	free    func() (int64, error) // bytes free on the disk of Dir
-	wanted  chan string           // topics that clients want to be created
+	disk    disk
+	took    atomic.Bool // something is to be flushed
+	flushed time.Time   // when the last flush began
+	wanted  chan string // topics that clients want to be created
 	cancel  context.CancelFunc
 	ended   sync.WaitGroup
 	close   sync.Once
@@ -84,18 +93,24 @@ type Embedded struct {
 	full bool
 }
 
+// A disk is what the broker asks of the one that its directory is on.
+type disk struct {
+	free func() (int64, error)   // bytes
+	sync func(path string) error // of a file or a directory
+}
+
 // StartEmbedded starts the broker on its directory and address. It fails, before anything is acknowledged, on a directory
 // that another process uses, that cannot be written, or whose disk is full.
 func StartEmbedded(cfg EmbeddedConfig, log *slog.Logger) (*Embedded, error) {
-	return startEmbedded(cfg, log, func() (int64, error) { return diskFree(cfg.Dir) })
+	return startEmbedded(cfg, log, disk{free: func() (int64, error) { return diskFree(cfg.Dir) }, sync: syncFile})
 }
 
-func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, free func() (int64, error)) (_ *Embedded, err error) {
+func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, disk disk) (_ *Embedded, err error) {
 	var p problems
 	if cfg.validate(&p); len(p) > 0 {
 		return nil, p.err()
 	}
-	e := &Embedded{cfg: cfg, log: log, free: free, wanted: make(chan string, 100)}
+	e := &Embedded{cfg: cfg, log: log, disk: disk, wanted: make(chan string, 100)}
 	if err := e.takeDir(); err != nil {
 		return nil, fmt.Errorf("kafka.embedded.dir: %w", err)
 	}
@@ -110,10 +125,10 @@ func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, free func() (int64, err
 	}
 	e.addr = e.advertised(ln.Addr())
 	segment := min(max(cfg.RetentionBytes/8, 1<<17), 64<<20)
-	e.cluster, err = kfake.NewCluster(
+	opts := []kfake.Opt{
 		kfake.NumBrokers(1), kfake.ClusterID("linkspan-embedded"), kfake.DefaultNumPartitions(cfg.Partitions),
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return listener{ln, e.addr}, nil }),
-		kfake.DataDir(cfg.Dir), kfake.SyncWrites(),
+		kfake.DataDir(cfg.Dir),
 		kfake.WithLogger(kfakeLog{log}), kfake.MaxVersions(versions()),
 		kfake.BrokerConfigs(map[string]string{
 			"log.retention.ms":    strconv.FormatInt(cfg.Retention.Milliseconds(), 10),
@@ -123,8 +138,11 @@ func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, free func() (int64, err
 			// One broker waits for nobody when a group's only member joins.
 			"group.min.session.timeout.ms": "1000",
 		}),
-	)
-	if err != nil {
+	}
+	if cfg.Flush == 0 {
+		opts = append(opts, kfake.SyncWrites())
+	}
+	if e.cluster, err = kfake.NewCluster(opts...); err != nil {
 		ln.Close()
 		return nil, fmt.Errorf("kafka.embedded.dir %s: %w; move it away to start afresh", cfg.Dir, err)
 	}
@@ -136,7 +154,7 @@ func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, free func() (int64, err
 	e.cluster.Fault(
 		kfake.Fault{
 			Keys: []kmsg.Key{kmsg.Produce, kmsg.CreateTopics}, Err: kerr.KafkaStorageError, Count: -1,
-			When: func(req kmsg.Request) bool { return !e.room(payload(req)) },
+			When: func(req kmsg.Request) bool { e.took.Store(true); return !e.room(payload(req)) },
 		},
 		kfake.Fault{
 			Keys: []kmsg.Key{kmsg.Metadata}, Observe: true, Count: -1,
@@ -147,6 +165,9 @@ func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, free func() (int64, err
 	e.cancel = cancel
 	e.ended.Go(func() { e.retain(ctx) })
 	e.ended.Go(func() { e.createTopics(ctx) })
+	if cfg.Flush > 0 {
+		e.ended.Go(func() { e.flushes(ctx) })
+	}
 	return e, nil
 }
 
@@ -169,7 +190,7 @@ func (e *Embedded) takeDir() error {
 		return err
 	}
 	e.unlock = unlock
-	free, err := e.free()
+	free, err := e.disk.free()
 	if err == nil && free < e.cfg.MinFree {
 		err = fmt.Errorf("the disk of %s is full: %d MiB are free, min_free is %d MiB; make room, or lower min_free", e.cfg.Dir, free>>20, e.cfg.MinFree>>20)
 	}
@@ -212,11 +233,15 @@ func (e *Embedded) Addr() string { return e.addr }
 
 // Banner says in a few lines what it is for, and what not.
 func (e *Embedded) Banner() string {
+	flush := "too"
+	if e.cfg.Flush > 0 {
+		flush = fmt.Sprintf("but for those of the last %v", e.cfg.Flush)
+	}
 	return fmt.Sprintf(`Embedded Kafka broker on %s, data in %s
-  for: a first run, development, tests, demonstrations. Records are on disk (fsync) before they are acknowledged.
+  for: a first run, development, tests, demonstrations. Records are kept through a kill, and through a power cut %s.
   not for: production. One process, one disk, one copy: no replication, no failover. Set kafka.brokers for a real cluster.
   keeps %v and %d MiB of each partition; stops taking records when less than %d MiB of disk are free.`,
-		e.addr, e.cfg.Dir, e.cfg.Retention, e.cfg.RetentionBytes>>20, e.cfg.MinFree>>20)
+		e.addr, e.cfg.Dir, flush, e.cfg.Retention, e.cfg.RetentionBytes>>20, e.cfg.MinFree>>20)
 }
 
 // Close stops the broker after what it has begun, and gives its directory back. Safe to call twice.
@@ -225,6 +250,9 @@ func (e *Embedded) Close() {
 		e.cancel()
 		e.ended.Wait()
 		e.cluster.Close()
+		if e.cfg.Flush > 0 {
+			e.flush()
+		}
 		e.unlock()
 	})
 }
@@ -236,9 +264,56 @@ func (e *Embedded) retain(ctx context.Context) {
 	}
 }
 
+// flushes syncs to disk what was taken, also by the process before this one.
+//
+// It runs beside the broker's loop. A sync now and then takes 50 ms and more, longest when others write to the same disk, and
+// in the loop all topics would wait for it.
+func (e *Embedded) flushes(ctx context.Context) {
+	for before := true; sleep(ctx, e.cfg.Flush) == nil; {
+		took := e.took.Swap(false)
+		if took || before { // what was just being taken at the last flush
+			e.flush()
+		}
+		before = took
+	}
+}
+
+// flush syncs what has changed since the last time, by the time of its change.
+func (e *Embedded) flush() {
+	since := e.flushed.Add(-2 * time.Second) // file systems round to up to that
+	e.flushed = time.Now()
+	var failed error
+	_ = filepath.WalkDir(e.cfg.Dir, func(path string, d fs.DirEntry, err error) error {
+		var info fs.FileInfo
+		if err == nil {
+			info, err = d.Info()
+		}
+		if err == nil && info.ModTime().After(since) {
+			err = e.disk.sync(path)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // retention may be faster
+			failed = err
+		}
+		return nil
+	})
+	if failed != nil {
+		e.log.Error("the embedded broker cannot sync its data to disk", "dir", e.cfg.Dir, "err", failed)
+	}
+}
+
+// syncFile syncs a file or a directory to disk.
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
 // room reports whether n more bytes fit on the disk.
 func (e *Embedded) room(n int) bool {
-	free, err := e.free()
+	free, err := e.disk.free()
 	ok := err == nil && free-int64(n) >= e.cfg.MinFree
 	e.mu.Lock()
 	changed := e.full == ok

@@ -2,9 +2,11 @@ package kafka
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/linkspan/linkspan"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -225,9 +228,88 @@ func TestEmbeddedKilled(t *testing.T) {
 	}
 }
 
+// synced is the disk of a broker, and remembers how large each file was when it was synced last. It fails for those named broken.
+func synced(broken string) (d disk, size func(path string) int64) {
+	var sizes sync.Map
+	d.free = func() (int64, error) { return 1 << 40, nil }
+	d.sync = func(path string) error {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if filepath.Base(path) == broken {
+			return errors.New("input/output error")
+		}
+		defer sizes.Store(path, info.Size())
+		return syncFile(path)
+	}
+	return d, func(path string) int64 {
+		n, _ := sizes.Load(path)
+		size, _ := n.(int64)
+		return size
+	}
+}
+
+// segment is the file that holds the only partition of a topic.
+func segment(tb testing.TB, dir, topic string) (path string, size int64) {
+	tb.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, "partitions", topic+"-0", "*.dat"))
+	if err != nil || len(found) != 1 {
+		tb.Fatal(found, err)
+	}
+	info, err := os.Stat(found[0])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return found[0], info.Size()
+}
+
+// What was taken is on disk at the next flush.
+func TestEmbeddedFlush(t *testing.T) {
+	cfg := embeddedConfig(t.TempDir())
+	cfg.Flush, cfg.Partitions = time.Millisecond, 1
+	disk, syncedSize := synced("")
+	e, err := startEmbedded(cfg, quiet, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	p := connect(t, testConfig(e.Addr())).Producer()
+	for range 3 {
+		if err := send(t, p, message("up", "k", "v")); err != nil {
+			t.Fatal(err)
+		}
+		path, size := segment(t, cfg.Dir, "up")
+		until(t, "the flush", func() bool { return syncedSize(path) == size })
+	}
+}
+
+// What was taken is on disk at the end. A file that cannot be synced is told, and keeps none of the others from it.
+func TestEmbeddedFlushAtTheEnd(t *testing.T) {
+	cfg := embeddedConfig(t.TempDir())
+	cfg.Flush, cfg.Partitions = time.Hour, 1
+	disk, syncedSize := synced("meta.json")
+	var log bytes.Buffer
+	e, err := startEmbedded(cfg, slog.New(slog.NewTextHandler(&log, nil)), disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	if err := send(t, connect(t, testConfig(e.Addr())).Producer(), message("up", "k", "v")); err != nil {
+		t.Fatal(err)
+	}
+	e.Close()
+	if path, size := segment(t, cfg.Dir, "up"); syncedSize(path) != size {
+		t.Errorf("%d of %d bytes are synced", syncedSize(path), size)
+	}
+	if !strings.Contains(log.String(), "input/output error") {
+		t.Errorf("nothing is told of the file that cannot be synced: %s", log.String())
+	}
+}
+
 func TestEmbeddedRefusesDirectories(t *testing.T) {
 	start := func(cfg EmbeddedConfig, free int64) error {
-		e, err := startEmbedded(cfg, quiet, func() (int64, error) { return free, nil })
+		e, err := startEmbedded(cfg, quiet, disk{free: func() (int64, error) { return free, nil }, sync: syncFile})
 		if err == nil {
 			e.Close()
 		}
@@ -283,8 +365,8 @@ func TestEmbeddedDiskFull(t *testing.T) {
 	var free atomic.Int64
 	free.Store(1 << 30)
 	cfg := embeddedConfig(t.TempDir())
-	cfg.MinFree = 1 << 20
-	e, err := startEmbedded(cfg, quiet, func() (int64, error) { return free.Load(), nil })
+	cfg.MinFree, cfg.Flush = 1<<20, 0
+	e, err := startEmbedded(cfg, quiet, disk{free: func() (int64, error) { return free.Load(), nil }, sync: syncFile})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -148,7 +148,7 @@ func (l *lane) deliver(ctx context.Context, batch []*kgo.Record, m *linkspan.Mes
 func (l *lane) retry(ctx context.Context, failed []*flight, tries int, m *linkspan.Message) {
 	_ = sleep(ctx, l.c.backoff(tries))
 	for i, f := range failed {
-		for !linkspan.Room(l.to) && ctx.Err() == nil {
+		for !linkspan.Room(l.to, nil) && ctx.Err() == nil {
 			l.pause(ctx)
 		}
 		if ctx.Err() != nil {
@@ -201,7 +201,7 @@ func (l *lane) open(ctx context.Context, r *kgo.Record) (*flight, bool) {
 		if back || ctx.Err() != nil {
 			return nil, false
 		}
-		if linkspan.Room(l.to) {
+		if linkspan.Room(l.to, nil) {
 			if settle, ok := l.window.Open(position{r.Offset + 1, r.LeaderEpoch}); ok {
 				f, _ := l.c.flights.Get().(*flight)
 				if f == nil {

@@ -98,7 +98,7 @@ type roomy struct {
 	room func() bool
 }
 
-func (r roomy) Room() bool { return r.room() }
+func (r roomy) Room(*linkspan.Message) bool { return r.room() }
 
 // P6: partitions whose records do not settle share half of the memory, however large their records are, so that one that goes on
 // is not held up.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/linkspan/linkspan"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -28,7 +29,7 @@ type Producer struct {
 	clients []*kgo.Client // the first is the Client's own; see topic.moves
 }
 
-var _ linkspan.Bounded = (*Producer)(nil)
+var _ linkspan.Keeper = (*Producer)(nil)
 
 // ProducerStats counts what a [Producer] did since it was made.
 type ProducerStats struct {
@@ -97,6 +98,13 @@ type record struct {
 	done    func(error)
 	promise func(*kgo.Record, error) // r.finish, bound once for the record's many lives
 
+	// What Show tells beside the record. The MQTT topic is kept only for those who ask: see Keep.
+	endpoint, route string
+	from            []byte // the MQTT topic
+	received        time.Time
+	partition       int32     // as asked for, and
+	timestamp       time.Time // as said: the Kafka client writes into the record what it made of them
+
 	headers [8]kgo.RecordHeader
 	bytes   [288]byte // key, value, and headers' values
 }
@@ -111,10 +119,23 @@ const (
 // Send hands m.Record with m.Payload over to be written; a payload that is nil is an empty value, unless m.Record.Tombstone asks
 // for none. See [linkspan.Sink]; its context does not matter.
 func (p *Producer) Send(_ context.Context, m *linkspan.Message, done func(error)) {
+	p.send(m, "", done)
+}
+
+// Keep is Send, and shows the record until done has returned. See [linkspan.Keeper].
+func (p *Producer) Keep(_ context.Context, m *linkspan.Message, done func(error)) linkspan.Kept {
+	if r := p.send(m, m.Topic, done); r != nil {
+		return r
+	}
+	return nil
+}
+
+// send returns the record that m has become, nil if it was refused. It keeps topic beside it.
+func (p *Producer) send(m *linkspan.Message, topic string, done func(error)) *record {
 	t := p.c.topics.get(m.Record.Topic)
 	if t == nil {
 		p.refuse(done, fmt.Errorf("%w: %q", linkspan.ErrInvalidTopic, m.Record.Topic))
-		return
+		return nil
 	}
 	n := len(m.Record.Key) + len(m.Payload)
 	for i := range m.Record.Headers {
@@ -123,29 +144,31 @@ func (p *Producer) Send(_ context.Context, m *linkspan.Message, done func(error)
 	encoded := n + batchFrame + headerFrame*len(m.Record.Headers)
 	if limit := p.limit(t); encoded > int(limit) {
 		p.refuse(done, tooLarge(encoded, t, limit))
-		return
+		return nil
 	}
 	if p.closed.Load() {
 		p.refuse(done, linkspan.ErrClosed)
-		return
+		return nil
 	}
-	r, now := p.copy(m, n), m.Received
+	r, now := p.copy(m, topic, n), m.Received
 	if now.IsZero() {
 		now = time.Now()
 	}
 	if r.Timestamp.IsZero() {
 		r.Timestamp = now
 	}
+	r.timestamp = r.Timestamp
 	r.topic, r.done, r.size, r.encoded, r.age = t, done, n, encoded, p.ages.enter(now)
 	p.stats.InFlight.in(1)
 	p.stats.InFlightBytes.in(r.cost())
 	t.sent.in(1)
 	if cl := t.client.Load(); cl != nil {
 		cl.Produce(context.Background(), &r.Record, r.promise)
-		return
+		return r
 	}
 	t.sent.out(1)
 	p.c.topics.hold(t, r)
+	return r
 }
 
 func tooLarge(encoded int, t *topic, limit int32) error {
@@ -161,19 +184,19 @@ func (p *Producer) limit(t *topic) int32 {
 }
 
 // Room reports whether less than MaxBufferedBytes is in flight.
-func (p *Producer) Room() bool {
+func (p *Producer) Room(*linkspan.Message) bool {
 	return p.stats.InFlightBytes.Load() < p.c.cfg.Producer.MaxBufferedBytes
 }
 
-// copy returns a record with a copy of what m borrows, n bytes in all.
-func (p *Producer) copy(m *linkspan.Message, n int) *record {
+// copy returns a record with a copy of what m borrows, n bytes in all, and of topic.
+func (p *Producer) copy(m *linkspan.Message, topic string, n int) *record {
 	r, _ := p.records.Get().(*record)
 	if r == nil {
 		r = &record{p: p}
 		r.promise = r.finish
 	}
 	b, headers := r.bytes[:0], r.headers[:0]
-	if n > cap(b) {
+	if n += len(topic); n > cap(b) {
 		b = make([]byte, 0, n)
 	}
 	keep := func(v []byte) []byte {
@@ -195,7 +218,21 @@ func (p *Producer) copy(m *linkspan.Message, n int) *record {
 		headers = append(headers, kgo.RecordHeader{Key: h.Key, Value: keep(h.Value)})
 	}
 	r.Headers = headers
+	r.endpoint, r.route, r.received, r.partition = m.Endpoint, m.Route, m.Received, m.Record.Partition
+	r.from = append(b, topic...)[len(b):]
 	return r
+}
+
+// Show fills in m with what is on its way. See [linkspan.Kept].
+func (r *record) Show(m *linkspan.Message) {
+	m.Topic, m.Payload = unsafe.String(unsafe.SliceData(r.from), len(r.from)), r.Value
+	m.Endpoint, m.Route, m.Received = r.endpoint, r.route, r.received
+	m.Record = linkspan.Record{
+		Topic: r.topic.name, Partition: r.partition, Timestamp: r.timestamp, Key: r.Key, Headers: m.Record.Headers[:0], Tombstone: r.Value == nil,
+	}
+	for i := range r.Headers {
+		m.Record.Headers = append(m.Record.Headers, linkspan.Header{Key: r.Headers[i].Key, Value: r.Headers[i].Value})
+	}
 }
 
 // cost is what r counts towards MaxBufferedBytes.
@@ -247,27 +284,28 @@ func (r *record) judge(err error) error {
 	return err
 }
 
-// end gives up r and tells who sent it.
+// end tells who sent r, and gives it up.
 func (r *record) end(err error) {
-	p, done, size, cost := r.p, r.done, r.size, r.cost()
+	p, size := r.p, r.size
 	r.age.out(1)
-	r.age, r.done, r.topic = nil, nil, nil
+	p.stats.InFlight.out(1)
+	p.stats.InFlightBytes.out(r.cost())
+	if err != nil {
+		p.refuse(r.done, err)
+	} else {
+		p.stats.Bytes.Add(uint64(size))
+		if n := p.stats.Records.Add(1); n%8 == 0 || p.stats.InFlight.Load() == 0 { // asking for the time is dear
+			p.stats.LastAck.Store(time.Now().UnixNano())
+		}
+		r.done(nil)
+	}
+	large := size+len(r.from) > len(r.bytes)
+	r.age, r.done, r.topic, r.from = nil, nil, nil, nil
 	r.Record = kgo.Record{}
-	if size > len(r.bytes) { // they hold on to what did not fit into r
+	if large { // they hold on to what did not fit into r
 		clear(r.headers[:])
 	}
 	p.records.Put(r)
-	p.stats.InFlight.out(1)
-	p.stats.InFlightBytes.out(cost)
-	if err != nil {
-		p.refuse(done, err)
-		return
-	}
-	p.stats.Bytes.Add(uint64(size))
-	if n := p.stats.Records.Add(1); n%8 == 0 || p.stats.InFlight.Load() == 0 { // asking for the time is dear
-		p.stats.LastAck.Store(time.Now().UnixNano())
-	}
-	done(nil)
 }
 
 func (p *Producer) refuse(done func(error), err error) {

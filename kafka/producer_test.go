@@ -315,7 +315,7 @@ func TestProducerRoom(t *testing.T) {
 	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1})
 	o := newOutcomes()
 	sent := 0
-	for p.Room() {
+	for p.Room(nil) {
 		p.Send(context.Background(), message("t", "k", strings.Repeat("x", 1024)), o.done)
 		sent++
 	}
@@ -329,8 +329,8 @@ func TestProducerRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !p.Room() || p.OldestUnacked() != 0 {
-		t.Errorf("room %v, oldest %v when all is acknowledged", p.Room(), p.OldestUnacked())
+	if !p.Room(nil) || p.OldestUnacked() != 0 {
+		t.Errorf("room %v, oldest %v when all is acknowledged", p.Room(nil), p.OldestUnacked())
 	}
 }
 
@@ -417,5 +417,38 @@ func TestPartitionerSticksWithoutKey(t *testing.T) {
 	}
 	if used != 1 {
 		t.Errorf("20 small records without key went to %d partitions", used)
+	}
+}
+
+// What a Keeper shows is what it was sent, until the done of it has returned, whatever its sender does with the message.
+func TestProducerKeeps(t *testing.T) {
+	c := connect(t, testConfig(startKfake(t).ListenAddrs()...))
+	p := c.Producer()
+	m := message("t", "k", "value")
+	m.Topic, m.Endpoint, m.Route, m.Received = "site/a", "devices", "up", time.UnixMilli(1_700_000_000_123)
+	m.Record.Partition = 0
+	m.Record.Headers = []linkspan.Header{{Key: "h", Value: []byte("v")}}
+	want := m.Clone()
+	shown := make(chan *linkspan.Message, 1)
+	var kept linkspan.Kept
+	var ready sync.WaitGroup
+	ready.Add(1)
+	kept = p.Keep(t.Context(), m, func(err error) {
+		ready.Wait()
+		var got linkspan.Message
+		kept.Show(&got)
+		shown <- got.Clone()
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	clear(m.Payload) // it was borrowed
+	clear(m.Record.Key)
+	clear(m.Record.Headers[0].Value)
+	ready.Done()
+	got := <-shown
+	got.Record.Timestamp = want.Record.Timestamp // of sending, where none was said
+	if fmt.Sprintf("%+v", *got) != fmt.Sprintf("%+v", *want) {
+		t.Errorf("sent  %+v\nshown %+v", *want, *got)
 	}
 }

@@ -65,7 +65,7 @@ func (s *sink) Send(ctx context.Context, m *linkspan.Message, done func(error)) 
 	}
 }
 
-func (s *sink) Room() bool {
+func (s *sink) Room(*linkspan.Message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.full

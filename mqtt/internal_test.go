@@ -223,7 +223,7 @@ func TestUnansweredCountsOnce(t *testing.T) {
 // full is a sink that has no room.
 type full struct{ linkspan.SinkFunc }
 
-func (full) Room() bool { return false }
+func (full) Room(*linkspan.Message) bool { return false }
 
 // A connection that ends while the sink has no room is not kept for when it has.
 func TestPressureForgets(t *testing.T) {

@@ -224,8 +224,8 @@ func (l *Listener) each(f func(*conn)) {
 	}
 }
 
-// room reports whether the sink takes one more message within its bound.
-func (l *Listener) room() bool { return l.bounded == nil || l.bounded.Room() }
+// room reports whether the sink takes m within its bound, or any message if m is nil.
+func (l *Listener) room(m *linkspan.Message) bool { return l.bounded == nil || l.bounded.Room(m) }
 
 // settled is the end of a QoS 0 message.
 func (l *Listener) settled(err error) {

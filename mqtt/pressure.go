@@ -59,7 +59,7 @@ func (p *pressure) run(ctx context.Context) {
 
 // wakeAll wakes those who wait if there is room, and returns whether any are left.
 func (p *pressure) wakeAll() (left bool) {
-	if !linkspan.Room(p.to) {
+	if !linkspan.Room(p.to, nil) {
 		return true
 	}
 	p.mu.Lock()

@@ -23,7 +23,7 @@ var (
 
 // published hands a message on. done is false if it has to wait for room (P6).
 func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
-	if !c.l.room() || !c.session.MayPublish() {
+	if !c.l.room(nil) || !c.session.MayPublish() {
 		c.l.pressure.wait(c)
 		return false, nil
 	}
@@ -42,6 +42,11 @@ func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
 			}
 		}
 	}
+	m, ok := c.message(w, topic)
+	if ok && !c.l.room(m) {
+		c.l.pressure.wait(c)
+		return false, nil
+	}
 	settle := c.l.settleQoS0
 	if p.QoS > 0 {
 		var first bool
@@ -53,7 +58,6 @@ func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
 			return true, nil
 		}
 	}
-	m, ok := c.message(w, topic)
 	if !ok {
 		c.l.stats.InFlight.Add(1)
 		settle(errProperties)
@@ -85,6 +89,7 @@ func (c *conn) message(w *work, topic string) (m *linkspan.Message, ok bool) {
 	m.Reset()
 	m.Topic, m.Payload, m.QoS, m.Retain = topic, p.Payload, p.QoS, p.Retain
 	m.Endpoint, m.Client, m.Username, m.Received = c.l.cfg.Name, c.client, c.username, w.now
+	m.Mute = m.QoS == 0 || c.version < packet.V5
 	ok = envelope.Read(m, &p.Properties, c.l.cfg.MaxUserProperties)
 	envelope.ReadExpiry(m, &p.Properties)
 	return m, ok

@@ -20,6 +20,7 @@ var refusals = [...]struct {
 	{linkspan.ErrNoRoute, packet.TopicNameInvalid, "no route takes this topic"},
 	{linkspan.ErrInvalidTopic, packet.TopicNameInvalid, "the topic has no legal name in Kafka"},
 	{linkspan.ErrTooManyTopics, packet.QuotaExceeded, "the route has as many Kafka topics as it may"},
+	{linkspan.ErrQuota, packet.QuotaExceeded, "the spool is full"},
 	{linkspan.ErrTooLarge, packet.QuotaExceeded, "the message is larger than Kafka takes"},
 	{linkspan.ErrLoop, packet.ImplementationSpecificError, "the message goes round in a loop"},
 	{errProperties, packet.QuotaExceeded, "more user properties than a message may have"},

@@ -45,7 +45,7 @@ const (
 	inbox             // to one client endpoint, for which it was put aside
 )
 
-func (d downlink) Room() bool { return linkspan.Room(d.to) }
+func (d downlink) Room(m *linkspan.Message) bool { return linkspan.Room(d.to, m) }
 
 func (d downlink) Send(ctx context.Context, m *linkspan.Message, done func(error)) {
 	if ok, err := d.table.down(m, d.way, d.endpoint); err != nil || !ok {

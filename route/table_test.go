@@ -351,7 +351,7 @@ type bounded struct {
 	err  error
 }
 
-func (b bounded) Room() bool                                                    { return b.room }
+func (b bounded) Room(*linkspan.Message) bool                                   { return b.room }
 func (b bounded) Send(_ context.Context, _ *linkspan.Message, done func(error)) { done(b.err) }
 
 func TestSinksPassOn(t *testing.T) {
@@ -368,7 +368,7 @@ func TestSinksPassOn(t *testing.T) {
 		{table.Downlink, record, &linkspan.Message{Record: linkspan.Record{Topic: "mqtt.commands"}}, linkspan.ErrInvalidTopic},
 		{table.Downlink, record, &linkspan.Message{Record: linkspan.Record{Topic: "unknown"}}, nil},
 	} {
-		if c.sink(bounded{}).Room() || !c.sink(bounded{room: true}).Room() || !c.sink(linkspan.SinkFunc(discard)).Room() {
+		if c.sink(bounded{}).Room(nil) || !c.sink(bounded{room: true}).Room(nil) || !c.sink(linkspan.SinkFunc(discard)).Room(nil) {
 			t.Error("there is room while the next sink has room")
 		}
 		calls := 0

@@ -18,7 +18,25 @@ type uplink struct {
 	to    linkspan.Sink
 }
 
-func (u uplink) Room() bool { return linkspan.Room(u.to) }
+// Room reports whether there is room behind for m. Only where there is not for every route it finds out which one takes m; what
+// none takes needs no room.
+func (u uplink) Room(m *linkspan.Message) bool {
+	if linkspan.Room(u.to, m) {
+		return true
+	}
+	if m == nil || m.Route != "" {
+		return false
+	}
+	p := u.table.plansUp.get(m.Endpoint, m.Topic)
+	if p == nil {
+		p = u.table.planUp(m.Endpoint, m.Topic, false)
+	}
+	if p.route == nil {
+		return true
+	}
+	m.Route = p.route.name
+	return linkspan.Room(u.to, m)
+}
 
 func (u uplink) Send(ctx context.Context, m *linkspan.Message, done func(error)) {
 	if ok, err := u.table.Up(m); err != nil || !ok {

@@ -158,7 +158,7 @@ func (r *Registry) handOver(client string, now time.Time) (passed, room bool) {
 	}
 	w.passing, w.failed = true, false
 	ws.mu.Unlock()
-	if room = linkspan.Room(r.cfg.Uplink); room {
+	if room = linkspan.Room(r.cfg.Uplink, w.m); room {
 		r.cfg.Uplink.Send(r.ctx, w.m, func(err error) { r.settleWill(w, err) })
 	}
 	ws.mu.Lock()

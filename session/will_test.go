@@ -23,7 +23,7 @@ type uplink struct {
 	took  []*linkspan.Message
 }
 
-func (u *uplink) Room() bool {
+func (u *uplink) Room(*linkspan.Message) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return !u.full

@@ -101,7 +101,7 @@ func (c *Client) Send(_ context.Context, m *linkspan.Message, done func(error)) 
 }
 
 // Room reports whether a Send now stays within MaxInFlight and MaxInFlightBytes.
-func (c *Client) Room() bool {
+func (c *Client) Room(*linkspan.Message) bool {
 	w := c.workers[0]
 	w.mu.Lock()
 	defer w.mu.Unlock()

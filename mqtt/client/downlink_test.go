@@ -243,12 +243,12 @@ func TestRoom(t *testing.T) {
 	r := start(t, "mqtt://"+b.addr, config(func(c *client.Config) { c.MaxInFlight, c.MaxInFlightBytes = 3, 1000 }))
 	var all []chan error
 	for range 3 {
-		if !r.Room() {
+		if !r.Room(nil) {
 			t.Fatal("no room")
 		}
 		all = append(all, r.send(down(1, "t", "x")))
 	}
-	if r.Room() {
+	if r.Room(nil) {
 		t.Fatal("room for a fourth")
 	}
 	p := b.welcome(packet.Connack{})
@@ -259,7 +259,7 @@ func TestRoom(t *testing.T) {
 		delivered(t, c)
 	}
 	r.send(down(1, "t", strings.Repeat("x", 1000)))
-	if r.Room() {
+	if r.Room(nil) {
 		t.Fatal("room for more bytes")
 	}
 }

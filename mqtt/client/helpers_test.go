@@ -274,7 +274,7 @@ func (s *sink) Send(_ context.Context, m *linkspan.Message, done func(error)) {
 	}
 }
 
-func (s *sink) Room() bool {
+func (s *sink) Room(*linkspan.Message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.full

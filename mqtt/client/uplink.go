@@ -131,7 +131,7 @@ func (c *conn) open(p *packet.Publish) (done func(error), ok bool) {
 		c.full = in.full()
 		w.mu.Unlock()
 	}
-	if c.full || !linkspan.Room(w.c.to) {
+	if c.full || !c.roomFor(p) {
 		return nil, false
 	}
 	number := in.opened
@@ -154,6 +154,17 @@ func (c *conn) open(p *packet.Publish) (done func(error), ok bool) {
 	}
 	w.mu.Unlock()
 	return done, true
+}
+
+// roomFor reports whether the sink takes p within its bound.
+func (c *conn) roomFor(p *packet.Publish) bool {
+	if !linkspan.Room(c.w.c.to, nil) {
+		return false
+	}
+	m := &c.message
+	m.Reset()
+	m.Topic, m.Endpoint = p.Topic, c.w.c.cfg.Name
+	return linkspan.Room(c.w.c.to, m)
 }
 
 // pressureInterval is how often the sink is asked for room while it has none.
