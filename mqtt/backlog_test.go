@@ -44,6 +44,28 @@ func TestFullSink(t *testing.T) {
 	})
 }
 
+// P6: a topic that there is no room for holds back who publishes on it, behind what it sent before and with its keep-alives
+// answered, and nobody else.
+func TestRoomForOneTopic(t *testing.T) {
+	b := start(t)
+	b.sink.set(func(s *sink) { s.shut = "held" })
+	held, free := b.join(packet.V5, "held"), b.join(packet.V5, "free")
+	held.Send(publish(1, 1, "free", "0"), publish(2, 2, "held", "1"), publish(1, 3, "free", "2"))
+	held.ExpectAck(packet.PUBACK, 1, packet.Success)
+	held.Ping()
+	free.Send(publish(1, 1, "free", "other"))
+	free.ExpectAck(packet.PUBACK, 1, packet.Success)
+	if n := b.sink.count(); n != 2 {
+		t.Errorf("%d messages were handed on", n)
+	}
+	b.sink.set(func(s *sink) { s.shut = "" })
+	held.ExpectAck(packet.PUBREC, 2, packet.Success)
+	held.ExpectAck(packet.PUBACK, 3, packet.Success)
+	if got := payloads(b.sink.wait(4)); got != "0 other 1 2" { // P3
+		t.Errorf("order %s", got)
+	}
+}
+
 // P6: beyond the backlog's bound the device is not read, and goes on where it was held up.
 func TestFullBacklog(t *testing.T) {
 	t.Parallel()

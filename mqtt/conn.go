@@ -41,6 +41,7 @@ type conn struct {
 	heard      time.Time     // of the last packet
 	aliases    aliases       // of the device
 	patience   time.Duration // between packets; 0: for ever
+	turnedBack time.Duration // until it asks again: the sink had room, but not for the message at hand
 
 	// From CONNECT, and not changed any more when session is set.
 

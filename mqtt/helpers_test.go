@@ -30,6 +30,7 @@ type sink struct {
 	hold     bool                          // done waits for settle
 	answer   func(*linkspan.Message) error // nil: custody
 	full     bool                          // no room
+	shut     string                        // the topic for which there is no room; "": none
 	direct   linkspan.Sink                 // instead of all this; nil: this
 	onward   linkspan.Sink                 // nil: nowhere
 	sessions func(*session.Config)         // nil: the defaults
@@ -65,10 +66,10 @@ func (s *sink) Send(ctx context.Context, m *linkspan.Message, done func(error)) 
 	}
 }
 
-func (s *sink) Room(*linkspan.Message) bool {
+func (s *sink) Room(m *linkspan.Message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.full
+	return !s.full && (m == nil || s.shut == "" || m.Topic != s.shut)
 }
 
 // set changes s.

@@ -10,25 +10,34 @@ import (
 
 // pressure wakes the connections that hold messages back because the sink has no room, or not yet the will that their
 // client left before. One goroutine asks the sink for all of them, so that an outage costs the same with ten connections
-// as with a hundred thousand.
+// as with a hundred thousand. Where there is room for some messages and not for others, each connection has to ask for its own,
+// the less often the longer it has been waiting.
 type pressure struct {
 	to linkspan.Sink
 
 	mu      sync.Mutex
-	waiting map[*conn]struct{} // nil: none
-	some    chan struct{}      // has a token when waiting is not empty
+	waiting map[*conn]time.Time // not to be woken before; nil: none
+	some    chan struct{}       // has a token when waiting is not empty
 }
 
-// pressureInterval is how often the sink is asked while somebody waits.
-const pressureInterval = 50 * time.Millisecond
+const (
+	// pressureInterval is how often the sink is asked while somebody waits.
+	pressureInterval = 50 * time.Millisecond
+	// pressureLongest is how long a connection may wait at most before it asks for its own message again.
+	pressureLongest = 2 * time.Second
+)
 
-// wait has c woken once there is room.
-func (p *pressure) wait(c *conn) {
+// wait has c woken once there is room, and not in the next while.
+func (p *pressure) wait(c *conn, while time.Duration) {
+	var until time.Time
+	if while > 0 {
+		until = time.Now().Add(while)
+	}
 	p.mu.Lock()
 	if p.waiting == nil {
-		p.waiting = map[*conn]struct{}{}
+		p.waiting = map[*conn]time.Time{}
 	}
-	p.waiting[c] = struct{}{}
+	p.waiting[c] = until
 	p.mu.Unlock()
 	select {
 	case p.some <- struct{}{}:
@@ -64,16 +73,17 @@ func (p *pressure) wakeAll() (left bool) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var waiting map[*conn]struct{} // anew, since a map does not shrink
-	for c := range p.waiting {
-		if c.session.MayPublish() {
+	now := time.Now()
+	var waiting map[*conn]time.Time // anew, since a map does not shrink
+	for c, until := range p.waiting {
+		if !now.Before(until) && c.session.MayPublish() {
 			c.wake()
 			continue
 		}
 		if waiting == nil {
-			waiting = map[*conn]struct{}{}
+			waiting = map[*conn]time.Time{}
 		}
-		waiting[c] = struct{}{}
+		waiting[c] = until
 	}
 	p.waiting = waiting
 	return len(waiting) > 0

@@ -24,7 +24,7 @@ var (
 // published hands a message on. done is false if it has to wait for room (P6).
 func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
 	if !c.l.room(nil) || !c.session.MayPublish() {
-		c.l.pressure.wait(c)
+		c.l.pressure.wait(c, 0)
 		return false, nil
 	}
 	p := &w.publish
@@ -44,9 +44,11 @@ func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
 	}
 	m, ok := c.message(w, topic)
 	if ok && !c.l.room(m) {
-		c.l.pressure.wait(c)
+		c.l.pressure.wait(c, c.turnedBack)
+		c.turnedBack = min(max(2*c.turnedBack, pressureInterval), pressureLongest)
 		return false, nil
 	}
+	c.turnedBack = 0
 	settle := c.l.settleQoS0
 	if p.QoS > 0 {
 		var first bool
