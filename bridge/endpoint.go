@@ -3,7 +3,6 @@ package bridge
 import (
 	"maps"
 	"net"
-	"net/url"
 	"regexp"
 	"slices"
 
@@ -128,8 +127,8 @@ func (c *Config) validateListens(p *problems) {
 	}
 	add("admin.listen", c.Admin.Listen)
 	for _, name := range c.listeners() {
-		if u, err := url.Parse(c.Endpoints[name].Listener.URL); err == nil {
-			add("endpoints."+name+".listen", net.JoinHostPort(u.Hostname(), portOf(u)))
+		if at, err := c.Endpoints[name].Listener.HostPort(); err == nil { // else Validate says so
+			add("endpoints."+name+".listen", at)
 		}
 	}
 }
@@ -137,11 +136,4 @@ func (c *Config) validateListens(p *problems) {
 func anyAddress(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "" || ip != nil && ip.IsUnspecified()
-}
-
-func portOf(u *url.URL) string {
-	if p := u.Port(); p != "" {
-		return p
-	}
-	return map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}[u.Scheme]
 }

@@ -3,11 +3,10 @@ package mqtt
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
-	"strconv"
 	"time"
 
+	"github.com/linkspan/linkspan/mqtt/internal/address"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -108,7 +107,7 @@ func (c *ListenerConfig) Validate() error {
 	a, err := c.address()
 	if err != nil {
 		errs = append(errs, err)
-	} else if a.tls {
+	} else if a.TLS {
 		check(c.TLS.Cert != "" && c.TLS.Key != "", "tls.cert and tls.key: %s needs both", c.URL)
 	} else {
 		check(c.TLS == TLSConfig{}, "tls: %s is not encrypted; use mqtts:// or wss://", c.URL)
@@ -130,45 +129,22 @@ func (c *ListenerConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// address is what a listener's URL says.
-type address struct {
-	host string // host:port
-	tls  bool
-	path string // of the WebSocket; "": none
+// HostPort returns where c listens, HOST:PORT. HOST is empty for all addresses.
+func (c *ListenerConfig) HostPort() (string, error) {
+	a, err := c.address()
+	return a.HostPort(), err
 }
 
-func (c *ListenerConfig) address() (a address, err error) {
+func (c *ListenerConfig) address() (a address.Address, err error) {
 	u, err := url.Parse(c.URL)
 	if err != nil {
 		return a, fmt.Errorf("listen: %q is no address; write mqtt://:1883, or HOST in front of the colon", c.URL)
 	}
-	port := ""
-	switch u.Scheme {
-	case "mqtt":
-		port = "1883"
-	case "mqtts":
-		port, a.tls = "8883", true
-	case "ws":
-		port, a.path = "80", "/mqtt"
-	case "wss":
-		port, a.path, a.tls = "443", "/mqtt", true
-	default:
-		return a, fmt.Errorf("listen: %q has none of the schemes mqtt, mqtts, ws, wss; write mqtt://:1883", c.URL)
-	}
-	if u.Port() != "" {
-		port = u.Port()
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return a, fmt.Errorf("listen: %q: there is no port %s", c.URL, port)
-	}
-	a.host = net.JoinHostPort(u.Hostname(), port)
-	switch {
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return a, fmt.Errorf("listen: %q has more than scheme, host, port and path", c.URL)
-	case a.path != "" && u.Path != "":
-		a.path = u.Path
-	case u.Path != "" && u.Path != "/":
-		return a, fmt.Errorf("listen: %q has a path, which only ws and wss use", c.URL)
+	}
+	if a, err = address.Of(u); err != nil {
+		return a, fmt.Errorf("listen: %q: %w; write mqtt://:1883", c.URL, err)
 	}
 	return a, nil
 }

@@ -92,7 +92,7 @@ func (c *conn) open() {
 		under, err = c.handshakeTLS()
 		rw = c.tls
 	}
-	if err == nil && c.l.address.path != "" {
+	if err == nil && c.l.address.Path != "" {
 		err = c.upgrade(rw)
 	}
 	if err != nil {

@@ -127,6 +127,7 @@ func TestValidate(t *testing.T) {
 		{func(c *mqtt.ListenerConfig) { c.URL = "mqtt://[::1]" }, ""},
 		{func(c *mqtt.ListenerConfig) { c.URL = "tcp://:1883" }, "none of the schemes"},
 		{func(c *mqtt.ListenerConfig) { c.URL = "mqtt://:1883/x" }, "has a path"},
+		{func(c *mqtt.ListenerConfig) { c.URL = "mqtt:1884" }, "no //"},
 		{func(c *mqtt.ListenerConfig) { c.URL = "ws://:1883/x?y" }, "more than scheme"},
 		{func(c *mqtt.ListenerConfig) { c.URL = "mqtt://a:b:c" }, "listen:"},
 		{func(c *mqtt.ListenerConfig) { c.URL = "mqtts://:8883" }, "tls.cert"},

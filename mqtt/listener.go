@@ -19,13 +19,14 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/internal/address"
 	"github.com/linkspan/linkspan/session"
 )
 
 // A Listener is a place where devices connect. Make one with [Listen]; it runs once.
 type Listener struct {
 	cfg      ListenerConfig
-	address  address
+	address  address.Address
 	registry *session.Registry
 	log      *slog.Logger
 	tls      *tls.Config // nil: plain
@@ -64,12 +65,12 @@ func Listen(cfg ListenerConfig, reg *session.Registry, log *slog.Logger) (*Liste
 	l.flushers.some.L = &l.flushers.mu
 	l.pressure.some, l.empty = make(chan struct{}, 1), make(chan struct{}, 1)
 	var err error
-	if l.address.tls {
+	if l.address.TLS {
 		if l.tls, err = serverTLS(cfg.TLS, l.log); err != nil {
 			return nil, err
 		}
 	}
-	if l.socket, err = net.Listen("tcp", l.address.host); err != nil {
+	if l.socket, err = net.Listen("tcp", l.address.HostPort()); err != nil {
 		return nil, err
 	}
 	return l, nil

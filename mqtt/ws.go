@@ -21,7 +21,7 @@ func (c *conn) upgrade(rw io.ReadWriter) error {
 	var spoken bool
 	u := ws.Upgrader{
 		OnRequest: func(uri []byte) error {
-			if path, _, _ := strings.Cut(string(uri), "?"); path != c.l.address.path {
+			if path, _, _ := strings.Cut(string(uri), "?"); path != c.l.address.Path {
 				return rejected(http.StatusNotFound, "not found")
 			}
 			return nil

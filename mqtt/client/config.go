@@ -152,7 +152,7 @@ func (c *Config) Validate() error {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("dial: %w", err))
 		}
-		encrypted = encrypted || t.tls
+		encrypted = encrypted || t.TLS
 	}
 	check(encrypted || len(c.Dial) == 0 || c.TLS.zero(), "tls: no address of dial is encrypted; use mqtts:// or wss://")
 	if err := c.TLS.validate(); err != nil {

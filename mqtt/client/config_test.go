@@ -22,6 +22,8 @@ func TestValidate(t *testing.T) {
 		{"dial: ", func(c *client.Config) { c.Dial = []string{"mqtt://h/path"} }},
 		{"dial: ", func(c *client.Config) { c.Dial = []string{"http://user:hidden@h"} }},
 		{"dial: ", func(c *client.Config) { c.Dial = []string{"mqtt://user:hidden@"} }},
+		{"dial: ", func(c *client.Config) { c.Dial = []string{"user:hidden@h:1883"} }},
+		{"no port 99999", func(c *client.Config) { c.Dial = []string{"ws://h:99999/p?token=hidden"} }},
 		{"set username and password", func(c *client.Config) { c.Dial = []string{"mqtt://user:hidden@h"} }},
 		{"tls: ", func(c *client.Config) { c.TLS.Insecure = true }},
 		{"tls.cert and tls.key: ", func(c *client.Config) { c.Dial[0], c.TLS.Cert = "mqtts://h", "c" }},

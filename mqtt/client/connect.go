@@ -62,7 +62,7 @@ func (w *worker) redirect(r packet.Reason, reference string, from target) {
 		return
 	}
 	scheme, _, _ := strings.Cut(from.text, "://")
-	t, err := parseTarget(scheme + "://" + fields[0] + from.path)
+	t, err := parseTarget(scheme + "://" + fields[0] + from.Path)
 	if err != nil {
 		w.log.Warn("the broker's server reference is no address", "err", err)
 		return
@@ -208,7 +208,7 @@ func (c *conn) first() (packet.Raw, error) {
 			return raw, failedWith(CauseTLS, err)
 		case errors.Is(err, io.EOF), isReset(err):
 			f := &failure{cause: CauseProtocol, remote: true, err: errHungUp}
-			if c.target.tls && c.w.c.cfg.TLS.Cert == "" { // its alert may be lost on the way
+			if c.target.TLS && c.w.c.cfg.TLS.Cert == "" { // its alert may be lost on the way
 				f.err = fmt.Errorf("%w; perhaps it wants a client certificate (tls.cert)", errHungUp)
 			}
 			return raw, f

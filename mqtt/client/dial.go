@@ -9,71 +9,46 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/linkspan/linkspan/mqtt/internal/address"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
 // A target is what one address of Config.Dial says.
 type target struct {
-	text string
-	host string // without port
-	addr string // host:port
-	tls  bool
-	path string // of the WebSocket, with the query; "": none
+	address.Address
+	text string // as it was written, without the query
 }
 
 func parseTarget(text string) (t target, err error) {
 	u, err := url.Parse(text)
-	if err != nil { // its text may quote a password
+	if err != nil || u.Opaque != "" { // what is quoted might be a password
 		return t, errors.New("this is no address; write mqtt://HOST:1883, and user name and password in keys of their own")
 	}
+	if u.User != nil {
+		return t, fmt.Errorf("the address of %q has a user name in it; set username and password", u.Hostname())
+	}
 	t.text, _, _ = strings.Cut(text, "?") // a query may hold a token
-	port := ""
-	switch u.Scheme {
-	case "mqtt":
-		port = "1883"
-	case "mqtts":
-		port, t.tls = "8883", true
-	case "ws":
-		port, t.path = "80", "/mqtt"
-	case "wss":
-		port, t.path, t.tls = "443", "/mqtt", true
-	default:
-		return t, fmt.Errorf("%q has none of the schemes mqtt, mqtts, ws, wss; write mqtt://HOST:1883", u.Redacted())
-	}
-	if u.Port() != "" {
-		port = u.Port()
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return t, fmt.Errorf("the address of %s: there is no port %s", u.Hostname(), port)
-	}
-	t.host = u.Hostname()
-	t.addr = net.JoinHostPort(t.host, port)
+	t.Address, err = address.Of(u)
 	switch {
-	case t.host == "":
-		return t, fmt.Errorf("%q has no host; write %s://HOST:%s", u.Redacted(), u.Scheme, port)
-	case u.User != nil:
-		return t, fmt.Errorf("the address of %s has a user name in it; set username and password", t.host)
+	case err != nil:
+	case t.Host == "":
+		err = errors.New("it has no host")
 	case u.Fragment != "":
-		return t, fmt.Errorf("%q has a fragment (#); leave it out", text)
-	case t.path != "" && u.Path != "":
-		t.path = u.RequestURI()
-	case t.path != "" && u.RawQuery != "":
-		t.path += "?" + u.RawQuery
-	case t.path == "" && (u.Path != "" && u.Path != "/" || u.RawQuery != ""):
-		return t, fmt.Errorf("%q has a path, which only ws and wss use", text)
+		err = errors.New("it has a fragment (#)")
+	default:
+		return t, nil
 	}
-	return t, nil
+	return t, fmt.Errorf("%q: %w; write mqtt://HOST:1883", t.text, err)
 }
 
 // dial opens the byte stream to a broker: TCP, and TLS and WebSocket where the address says so. ctx bounds all of it.
 func dial(ctx context.Context, t target, cfg *TLSConfig, v packet.Version) (net.Conn, error) {
 	dialer := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true}}
-	nc, err := dialer.DialContext(ctx, "tcp", t.addr)
+	nc, err := dialer.DialContext(ctx, "tcp", t.HostPort())
 	if err != nil {
 		return nil, &failure{cause: CauseNetwork, err: err}
 	}
@@ -82,7 +57,7 @@ func dial(ctx context.Context, t target, cfg *TLSConfig, v packet.Version) (net.
 	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(past) })
 	defer stop()
-	if t.tls {
+	if t.TLS {
 		secured, err := secure(ctx, nc, t, cfg)
 		if err != nil {
 			_ = nc.Close()
@@ -90,7 +65,7 @@ func dial(ctx context.Context, t target, cfg *TLSConfig, v packet.Version) (net.
 		}
 		nc = secured
 	}
-	if t.path != "" {
+	if t.Path != "" {
 		upgraded, err := upgrade(nc, t, v)
 		if err != nil {
 			_ = nc.Close()
@@ -105,7 +80,7 @@ func dial(ctx context.Context, t target, cfg *TLSConfig, v packet.Version) (net.
 var past = time.Unix(1, 0)
 
 func secure(ctx context.Context, nc net.Conn, t target, cfg *TLSConfig) (net.Conn, error) {
-	c, err := cfg.load(t.host)
+	c, err := cfg.load(t.Host)
 	if err != nil {
 		return nil, err
 	}

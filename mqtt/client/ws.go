@@ -23,10 +23,10 @@ func upgrade(nc net.Conn, t target, v packet.Version) (net.Conn, error) {
 		protocol = "mqttv3.1"
 	}
 	scheme := "ws://"
-	if t.tls {
+	if t.TLS {
 		scheme = "wss://"
 	}
-	u, err := url.Parse(scheme + t.addr + t.path)
+	u, err := url.Parse(scheme + t.HostPort() + t.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +35,7 @@ func upgrade(nc net.Conn, t target, v packet.Version) (net.Conn, error) {
 		return nil, err
 	}
 	if shake.Protocol != protocol {
-		return nil, errors.New("the server does not speak " + protocol + " on " + t.path)
+		return nil, errors.New("the server does not speak " + protocol + " on " + t.Path)
 	}
 	w := &webSocket{Conn: nc, rest: br}
 	return w, nil
