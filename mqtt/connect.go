@@ -124,7 +124,7 @@ func (c *conn) will(w *work, p *packet.Will) (_ *linkspan.Message, ok bool) {
 	var m linkspan.Message
 	m.Reset()
 	m.Topic, m.Payload, m.QoS, m.Retain = p.Topic, p.Payload, p.QoS, p.Retain
-	m.Endpoint, m.Client, m.Username, m.Received = c.l.cfg.Name, c.client, c.username, w.now
+	m.Endpoint, m.Client, m.Username, m.Received, m.Mute = c.l.cfg.Name, c.client, c.username, w.now, true
 	ok = envelope.Read(&m, &p.Properties, c.l.cfg.MaxUserProperties)
 	return m.Clone(), ok
 }
