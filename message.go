@@ -40,6 +40,9 @@ type Message struct {
 	// a dead letter.
 	Mute bool
 
+	// Tries is how often the holder has handed the message over before, in vain.
+	Tries int
+
 	// Record is the message as Kafka sees it.
 	Record Record
 

@@ -140,7 +140,7 @@ func (l *lane) deliver(ctx context.Context, batch []*kgo.Record, m *linkspan.Mes
 			l.unread(batch[i:], nil)
 			return
 		}
-		l.hand(ctx, f, m)
+		l.hand(ctx, f, m, 0)
 	}
 }
 
@@ -155,7 +155,7 @@ func (l *lane) retry(ctx context.Context, failed []*flight, tries int, m *linksp
 			l.unread(nil, failed[i:])
 			return
 		}
-		l.hand(ctx, f, m)
+		l.hand(ctx, f, m, tries)
 	}
 }
 
@@ -228,13 +228,14 @@ func (l *lane) pause(ctx context.Context) {
 	}
 }
 
-// hand hands f over.
-func (l *lane) hand(ctx context.Context, f *flight, m *linkspan.Message) {
+// hand hands f over, after that many tries in vain.
+func (l *lane) hand(ctx context.Context, f *flight, m *linkspan.Message, tries int) {
 	l.mu.Lock()
 	l.away++
 	l.mu.Unlock()
 	l.c.stats.InFlight.Add(1)
 	fill(m, f.record, time.Now())
+	m.Tries = tries
 	l.to.Send(ctx, m, f.finish)
 }
 
