@@ -65,6 +65,9 @@ func (t *Table) down(m *linkspan.Message, w way, endpoint string) (bool, error) 
 	if p.route == nil || !p.route.goes(w, endpoint) {
 		return false, t.passOver(p, w)
 	}
+	if forOthers(m, w, endpoint) {
+		return false, nil
+	}
 	counts := p.route.counts
 	leftOut, err := t.fillDown(m, p)
 	counts.leftOut.Add(leftOut)
@@ -110,7 +113,7 @@ func (t *Table) passOver(p *plan, w way) error {
 // that no device gets.
 func (t *Table) DownAgain(m *linkspan.Message) bool {
 	p := t.downPlan(m.Record.Topic)
-	if p.route == nil || !p.route.goes(live, "") {
+	if p.route == nil || !p.route.goes(live, "") || forOthers(m, live, "") {
 		return false
 	}
 	_, err := t.fillDown(m, p)
