@@ -13,6 +13,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/internal/websocket"
 	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/linkspan/linkspan/session"
 )
@@ -26,8 +27,8 @@ import (
 type conn struct {
 	l    *Listener
 	sock socket
-	tls  *tls.Conn  // nil: none
-	ws   *webSocket // nil: none
+	tls  *tls.Conn         // nil: none
+	ws   *websocket.Reader // nil: none
 	born time.Time
 
 	work       *work  // while there is something to do
@@ -419,7 +420,7 @@ func (c *conn) farewell(e *ending) {
 	if o.plain.b = c.appendGoodbye(o.plain.b, e); len(o.plain.b) == 0 {
 		o.plain = nil
 	}
-	if c.ws != nil && !c.ws.closed {
+	if c.ws != nil && !c.ws.Closed() {
 		code := e.closeCode
 		switch {
 		case code != 0:
@@ -428,7 +429,7 @@ func (c *conn) farewell(e *ending) {
 		default:
 			code = ws.StatusNormalClosure
 		}
-		o.control = appendClose(o.control, code)
+		o.control = websocket.Server.AppendClose(o.control, code)
 	}
 }
 

@@ -3,7 +3,6 @@ package mqtt
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/internal/websocket"
 	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/linkspan/linkspan/session"
 )
@@ -89,84 +89,26 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// FuzzUnframe: however the bytes are cut, the payload is the same and the end too; and both are what the library's reader
-// makes of them, as long as that is content.
-func FuzzUnframe(f *testing.F) {
-	add := func(frames ...ws.Frame) {
-		var b bytes.Buffer
-		for _, frame := range frames {
-			_ = ws.WriteFrame(&b, frame)
-		}
-		f.Add(b.Bytes(), uint8(3))
-	}
-	add(ws.MaskFrame(ws.NewBinaryFrame([]byte("hello"))))
-	add(ws.MaskFrame(ws.NewFrame(ws.OpBinary, false, make([]byte, 126))), ws.MaskFrame(ws.NewPingFrame([]byte("x"))),
-		ws.MaskFrame(ws.NewFrame(ws.OpContinuation, true, []byte("rest"))))
-	add(ws.MaskFrame(ws.NewBinaryFrame(make([]byte, 70_000))))
-	add(ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(1000, ""))))
-	add(ws.MaskFrame(ws.NewTextFrame(nil)))
-	add(ws.NewBinaryFrame([]byte("not masked")))
-	f.Fuzz(func(t *testing.T, data []byte, step uint8) {
-		whole, wholeErr := unframeBy(data, len(data)+1)
-		cut, cutErr := unframeBy(data, int(step)+1)
-		if !bytes.Equal(whole, cut) || (wholeErr == nil) != (cutErr == nil) {
-			t.Errorf("whole: %q, %v; in parts: %q, %v", whole, wholeErr, cut, cutErr)
-		}
-		if want := library(data); wholeErr == nil && !bytes.Equal(whole, want) {
-			t.Errorf("%q, but the library reads %q", whole, want)
-		}
-	})
-}
-
-// unframeBy takes the frames off data, which comes in parts of n bytes.
-func unframeBy(data []byte, n int) (all []byte, err error) {
-	var s webSocket
-	for len(data) > 0 && err == nil {
-		part := bytes.Clone(data[:min(n, len(data))])
-		data = data[len(part):]
-		var m int
-		m, err = s.unframe(part)
-		all = append(all, part[:m]...)
-	}
-	return all, err
-}
-
-// library reads the payload of data frames as gobwas/ws does, the last as far as it has come.
-func library(data []byte) (all []byte) {
-	r := bytes.NewReader(data)
-	for {
-		h, err := ws.ReadHeader(r)
-		if err != nil {
-			return all
-		}
-		body := make([]byte, min(h.Length, int64(r.Len())))
-		_, _ = io.ReadFull(r, body)
-		if ws.Cipher(body, h.Mask, 0); !h.OpCode.IsControl() {
-			all = append(all, body...)
+// Packets leave in one frame, with control frames behind it; no packets leave in none.
+func TestFrame(t *testing.T) {
+	bye := websocket.Server.AppendClose(nil, ws.StatusNormalClosure)
+	one := websocket.Server.Append(nil, ws.OpBinary, []byte("packets"))
+	for _, test := range []struct {
+		plain   *buffer
+		control []byte
+		want    []byte
+	}{
+		{&buffer{b: []byte("packets")}, bye, append(one, bye...)},
+		{&buffer{b: []byte("packets")}, nil, one},
+		{new(buffer), bye, bye},
+		{nil, bye, bye},
+	} {
+		if got := frame(test.plain, test.control); !bytes.Equal(got.b, test.want) {
+			t.Errorf("got %q, want %q", got.b, test.want)
 		}
 	}
-}
-
-// Lengths of frames are written in the fewest bytes [RFC 6455, 5.2].
-func TestFrameHeaders(t *testing.T) {
-	for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 1 << 20} {
-		plain := &buffer{b: bytes.Repeat([]byte{7}, n)}
-		b := frame(plain, appendClose(nil, ws.StatusNormalClosure))
-		r := bytes.NewReader(b.b)
-		if n > 0 {
-			h, err := ws.ReadHeader(r)
-			if err != nil || h.Length != int64(n) || !h.Fin || h.Masked || h.OpCode != ws.OpBinary || ws.HeaderSize(h) != len(b.b)-r.Len() {
-				t.Errorf("%d bytes: %+v, %v", n, h, err)
-			}
-			_, _ = r.Seek(int64(n), io.SeekCurrent)
-		}
-		if h, err := ws.ReadHeader(r); err != nil || h.OpCode != ws.OpClose || h.Length != 2 {
-			t.Errorf("%d bytes: close %+v, %v", n, h, err)
-		}
-		var code [2]byte
-		if _, err := io.ReadFull(r, code[:]); err != nil || binary.BigEndian.Uint16(code[:]) != 1000 || r.Len() != 0 {
-			t.Errorf("%d bytes: code %v, %v", n, code, err)
-		}
+	if got := frame(nil, nil); got != nil {
+		t.Errorf("got %q for nothing", got.b)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/internal/websocket"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -71,11 +72,14 @@ var (
 func why(err error) *ending {
 	var e *ending
 	var p *packet.Error
+	var f *websocket.Error
 	switch {
 	case errors.As(err, &e):
 		return e
 	case errors.As(err, &p):
 		return &ending{reason: p.Reason, text: p.Text + " [" + p.Rule + "]"}
+	case errors.As(err, &f):
+		return &ending{reason: packet.ProtocolError, text: f.Error(), closeCode: f.Code}
 	}
 	return endGone
 }
