@@ -88,6 +88,9 @@ func newClient(cfg Config, log *slog.Logger, extra ...kgo.Opt) (*Client, error) 
 		}
 		c.common = append(c.common, kgo.SASL(m))
 	}
+	if cfg.Dial != nil {
+		c.common = append(c.common, kgo.Dialer(cfg.Dial))
+	}
 	c.common = append(c.common, extra...)
 	c.topics = newTopics(c)
 	c.producer = newProducer(c)

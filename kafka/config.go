@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -42,6 +43,9 @@ type Config struct {
 	Topics TopicSettings `yaml:"topics"`
 	// Embedded is the broker that runs inside this process when there are no Brokers.
 	Embedded EmbeddedConfig `yaml:"embedded"`
+
+	// Dial makes the connections to brokers, for a network that is not TCP. Nil: TCP, the default. It goes without TLS.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error) `yaml:"-"`
 }
 
 // TLSConfig is `kafka.tls`. Files hold PEM.
@@ -168,6 +172,7 @@ func (c *Config) Validate() error {
 	p.within("request_timeout", c.RequestTimeout, 100*time.Millisecond, 15*time.Minute)
 	p.within("retry_interval", c.RetryInterval, 10*time.Millisecond, 5*time.Minute)
 	if c.TLS != nil {
+		p.check("tls", c.Dial == nil, "does not go with connections that are made elsewhere; remove one or the other")
 		c.TLS.validate(&p)
 	}
 	if c.SASL != nil {

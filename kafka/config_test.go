@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"context"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -15,13 +17,16 @@ func TestDefaultIsValid(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		`kafka.brokers[1]: "http://x" is a URL`:             func(c *Config) { c.Brokers = []string{"ok", "http://x"} },
-		"kafka.brokers[0]: is empty":                        func(c *Config) { c.Brokers = []string{""} },
-		`kafka.brokers[0]: "99999999" is no port`:           func(c *Config) { c.Brokers = []string{"a:99999999"} },
-		"kafka.request_timeout: must be between":            func(c *Config) { c.RequestTimeout = 0 },
-		"kafka.retry_interval":                              func(c *Config) { c.RetryInterval = time.Millisecond },
-		"kafka.tls.cert: cert and key go together":          func(c *Config) { c.TLS = &TLSConfig{Cert: "x"} },
-		"kafka.tls.insecure":                                func(c *Config) { c.TLS = &TLSConfig{CA: "x", Insecure: true} },
+		`kafka.brokers[1]: "http://x" is a URL`:    func(c *Config) { c.Brokers = []string{"ok", "http://x"} },
+		"kafka.brokers[0]: is empty":               func(c *Config) { c.Brokers = []string{""} },
+		`kafka.brokers[0]: "99999999" is no port`:  func(c *Config) { c.Brokers = []string{"a:99999999"} },
+		"kafka.request_timeout: must be between":   func(c *Config) { c.RequestTimeout = 0 },
+		"kafka.retry_interval":                     func(c *Config) { c.RetryInterval = time.Millisecond },
+		"kafka.tls.cert: cert and key go together": func(c *Config) { c.TLS = &TLSConfig{Cert: "x"} },
+		"kafka.tls: does not go with": func(c *Config) {
+			c.TLS, c.Dial = &TLSConfig{}, func(context.Context, string, string) (net.Conn, error) { return nil, nil }
+		},
+		"kafka.tls.insecure": func(c *Config) { c.TLS = &TLSConfig{CA: "x", Insecure: true} },
 		`kafka.sasl.mechanism: "gssapi" is none of plain, `: func(c *Config) { c.SASL = &SASLConfig{Mechanism: "gssapi"} },
 		"kafka.sasl.password: plain needs a password":       func(c *Config) { c.SASL = &SASLConfig{Mechanism: "plain", Username: "u"} },
 		"kafka.sasl.oauth: oauthbearer needs":               func(c *Config) { c.SASL = &SASLConfig{Mechanism: "oauthbearer"} },
