@@ -32,7 +32,7 @@ type endpoint struct {
 	listener *mqtt.Listener
 }
 
-// startEmbedded starts the embedded broker and makes it the cluster of the bridge. It has on disk what it acknowledges, so the
+// startEmbedded starts the embedded broker and makes it the cluster of the bridge. It keeps what it acknowledges, so the
 // bridge needs to keep nothing to survive a kill: P5 holds as it does on a cluster.
 func (b *bridge) startEmbedded(parts *parts, status *Status) error {
 	broker, err := kafka.StartEmbedded(b.cfg.Kafka.Embedded, b.log)
