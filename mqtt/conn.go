@@ -444,10 +444,7 @@ func (c *conn) appendGoodbye(b []byte, e *ending) []byte {
 		return b
 	}
 	d := packet.Disconnect{Reason: e.reason}
-	if c.problemInfo && e.text != "" {
-		d.Properties.ReasonString = e.text
-		d.Properties.Set(packet.ReasonString)
-	}
+	c.say(&d.Properties, e.text)
 	whole := d.Append(b, c.version)
 	if !c.fits(len(whole) - len(b)) { // [MQTT-3.14.2-3]
 		d.Properties.Reset()

@@ -173,10 +173,7 @@ func (c *conn) appendRefusal(b []byte, e *ending) []byte {
 	if c.version < packet.V5 && !slices.Contains(speakable, ack.Reason) {
 		return b
 	}
-	if c.version == packet.V5 && c.problemInfo && e.text != "" {
-		ack.Properties.ReasonString = e.text
-		ack.Properties.Set(packet.ReasonString)
-	}
+	c.say(&ack.Properties, e.text)
 	whole := ack.Append(b, c.version)
 	if !c.fits(len(whole) - len(b)) { // [MQTT-3.2.2-19]
 		ack.Properties.Reset()
@@ -186,6 +183,14 @@ func (c *conn) appendRefusal(b []byte, e *ending) []byte {
 		return b
 	}
 	return whole
+}
+
+// say adds the Reason String, if there is one and the device wants it [MQTT-3.1.2-29].
+func (c *conn) say(a *packet.Properties, text string) {
+	if text != "" && c.problemInfo {
+		a.ReasonString = text
+		a.Set(packet.ReasonString)
+	}
 }
 
 // fits reports whether the device takes packets of n bytes [MQTT-3.1.2-24].

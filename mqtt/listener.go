@@ -20,6 +20,7 @@ import (
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt/internal/address"
+	"github.com/linkspan/linkspan/mqtt/internal/envelope"
 	"github.com/linkspan/linkspan/session"
 )
 
@@ -235,7 +236,7 @@ func (l *Listener) settled(err error) {
 	case err == nil:
 		l.stats.Acked[0].Add(1)
 	case linkspan.IsPermanent(err):
-		reason, _ := refusal(err)
+		reason, _ := envelope.Refusal(err)
 		l.stats.rejected(reason)
 	default:
 		l.stats.Abandoned.Add(1)

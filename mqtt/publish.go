@@ -62,7 +62,7 @@ func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
 	}
 	if !ok {
 		c.l.stats.InFlight.Add(1)
-		settle(errProperties)
+		settle(envelope.ErrUserProperties)
 		return true, nil
 	}
 	return true, c.handOn(m, settle)
@@ -203,16 +203,13 @@ func (c *conn) refuse(err error, ack *packet.Ack) *ending {
 		}
 		return &ending{reason: packet.ServerBusy, text: "the message could not be stored"}
 	}
-	reason, text := refusal(err)
+	reason, text := envelope.Refusal(err)
 	c.l.stats.rejected(reason)
 	if c.version < packet.V5 {
 		return &ending{reason: reason, text: text}
 	}
 	ack.Reason = reason
-	if text != "" && c.problemInfo {
-		ack.Properties.ReasonString = text
-		ack.Properties.Set(packet.ReasonString)
-	}
+	c.say(&ack.Properties, text)
 	return nil
 }
 

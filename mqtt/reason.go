@@ -5,38 +5,9 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt/internal/websocket"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
-
-var errProperties = linkspan.Permanent(errors.New("too many user properties"))
-
-// refusals says how PUBACK and PUBREC name a permanent error. The first that matches counts.
-var refusals = [...]struct {
-	err    error
-	reason packet.Reason
-	text   string // Reason String
-}{
-	{linkspan.ErrNoRoute, packet.TopicNameInvalid, "no route takes this topic"},
-	{linkspan.ErrInvalidTopic, packet.TopicNameInvalid, "the topic has no legal name in Kafka"},
-	{linkspan.ErrTooManyTopics, packet.QuotaExceeded, "the route has as many Kafka topics as it may"},
-	{linkspan.ErrQuota, packet.QuotaExceeded, "the spool is full"},
-	{linkspan.ErrTooLarge, packet.QuotaExceeded, "the message is larger than Kafka takes"},
-	{linkspan.ErrLoop, packet.ImplementationSpecificError, "the message goes round in a loop"},
-	{errProperties, packet.QuotaExceeded, "more user properties than a message may have"},
-	{linkspan.ErrNotAuthorized, packet.NotAuthorized, "not allowed to write there"},
-}
-
-// refusal returns what to tell a device of a message that err, a permanent one, makes undeliverable.
-func refusal(err error) (reason packet.Reason, text string) {
-	for i := range refusals {
-		if errors.Is(err, refusals[i].err) {
-			return refusals[i].reason, refusals[i].text
-		}
-	}
-	return packet.UnspecifiedError, ""
-}
 
 // An ending is why a connection ends. It is an error so that what reads and decodes can return it.
 type ending struct {

@@ -101,28 +101,6 @@ func (f *failure) blameless() bool {
 	return false
 }
 
-// refusals says how PUBACK and PUBREC name a permanent error to the broker. The first that matches counts.
-var refusals = [...]struct {
-	err    error
-	reason packet.Reason
-}{
-	{linkspan.ErrNoRoute, packet.TopicNameInvalid},
-	{linkspan.ErrInvalidTopic, packet.TopicNameInvalid},
-	{linkspan.ErrTooManyTopics, packet.QuotaExceeded},
-	{linkspan.ErrTooLarge, packet.QuotaExceeded},
-	{linkspan.ErrLoop, packet.ImplementationSpecificError},
-	{linkspan.ErrNotAuthorized, packet.NotAuthorized},
-}
-
-func refusal(err error) packet.Reason {
-	for i := range refusals {
-		if errors.Is(err, refusals[i].err) {
-			return refusals[i].reason
-		}
-	}
-	return packet.UnspecifiedError
-}
-
 // A refused is the broker's no to a message.
 type refused struct {
 	reason packet.Reason

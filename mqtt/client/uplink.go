@@ -250,7 +250,7 @@ func (w *worker) settled(number uint64, err error) {
 	case linkspan.IsPermanent(err):
 		s.Rejected.Add(1)
 		r.lost = true
-		ack.Reason = refusal(err)
+		ack.Reason, _ = envelope.Refusal(err)
 	default:
 		s.Abandoned.Add(1)
 		r.lost = true

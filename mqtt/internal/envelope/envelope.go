@@ -1,5 +1,5 @@
-// Package envelope is what MQTT 5 sends along with a message from end to end, as properties and as fields of a
-// [linkspan.Message]: the same whether we are the server or the client.
+// Package envelope is what MQTT 5 says of a message besides its payload: what goes along from end to end, as properties and as
+// fields of a [linkspan.Message], and why it is refused. It is the same whether we are the server or the client.
 package envelope
 
 import (

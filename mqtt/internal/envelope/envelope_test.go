@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -141,5 +142,25 @@ func BenchmarkThereAndBack(b *testing.B) {
 		Write(&a, m)
 		back.Reset()
 		_ = Read(back, &a, math.MaxInt)
+	}
+}
+
+// ENM-A7, P2: every permanent error has a reason, also behind words of others.
+func TestRefusal(t *testing.T) {
+	for err, want := range map[error]packet.Reason{
+		linkspan.ErrNoRoute:                       packet.TopicNameInvalid,
+		linkspan.ErrInvalidTopic:                  packet.TopicNameInvalid,
+		linkspan.ErrTooManyTopics:                 packet.QuotaExceeded,
+		linkspan.ErrQuota:                         packet.QuotaExceeded,
+		linkspan.ErrTooLarge:                      packet.QuotaExceeded,
+		linkspan.ErrLoop:                          packet.ImplementationSpecificError,
+		linkspan.ErrNotAuthorized:                 packet.NotAuthorized,
+		ErrUserProperties:                         packet.QuotaExceeded,
+		linkspan.Permanent(errors.New("no idea")): packet.UnspecifiedError,
+	} {
+		reason, text := Refusal(fmt.Errorf("send: %w", err))
+		if reason != want || (text == "") != (want == packet.UnspecifiedError) || !linkspan.IsPermanent(err) {
+			t.Errorf("%v: %v %q", err, reason, text)
+		}
 	}
 }
