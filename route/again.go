@@ -20,7 +20,8 @@ func forOthers(m *linkspan.Message, w way, endpoint string) bool {
 // UpAgain finds the way of a message that came up once and was put aside. m.Topic, m.Endpoint and m.Payload are those of then,
 // m.Record is what was put aside. It fills in m.Route, m.Record.Topic and m.Record.Partition as [Table.Up] would now, and the rest
 // of m as the headers have it. Key and headers stay as they are if a route gave them to it then, without those that were
-// added since; else they are made now. It returns false for a message that its route skips. Its errors are permanent.
+// added since; else they are made now. It returns false for a message that its route skips. Its errors are permanent. Messages are not
+// counted, new Kafka topics are.
 func (t *Table) UpAgain(m *linkspan.Message) (bool, error) {
 	topic, endpoint, key := m.Topic, m.Endpoint, m.Record.Key
 	headers := slices.DeleteFunc(slices.Clone(m.Record.Headers), func(h linkspan.Header) bool {
@@ -33,14 +34,14 @@ func (t *Table) UpAgain(m *linkspan.Message) (bool, error) {
 	if routed {
 		m.Hops-- // this is not one more time
 	}
-	p := t.planUp(endpoint, topic, false)
+	p := t.planUp(endpoint, topic, true)
 	switch {
 	case p.route == nil:
 		return false, p.refusal
 	case p.skips(m):
 		return false, nil
 	}
-	if err := t.fillUp(m, p, false); err != nil {
+	if err := t.fillUp(m, p, true); err != nil {
 		return false, err
 	}
 	if routed {
