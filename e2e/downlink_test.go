@@ -170,7 +170,7 @@ func TestSlowReader(t *testing.T) {
 			"routes:\n  - {from: \"kafka:%s\", to: \"mqtt:broadcast\", qos: 1}\n", world.kafka.Addrs()[0], harness.Loopback(p[0]), commands)
 	})
 	ctx := deadline(t)
-	slow, err := harness.DialWire(ctx, l.Addr(0), "slow", time.Hour)
+	slow, err := harness.DialWire(ctx, l.Addr(0), "slow", 4, time.Hour)
 	must(t, err)
 	defer slow.Close()
 	slow.Subscribe(1, "broadcast", 1)

@@ -28,7 +28,12 @@ var world struct {
 	certs  *harness.Certs
 	issuer *harness.Issuer
 	kafka  *harness.Kafka // one broker with all listeners; nobody breaks it
+
+	networks chan harness.Network // ways to it that a test may break, while it has them
 }
+
+// networks is how many there are.
+const networks = 16
 
 // topics numbers the Kafka topics, so that a test can run more than once.
 var topics atomic.Int64
@@ -78,10 +83,32 @@ func prepare() (err error) {
 		return err
 	}
 	world.kafka, err = harness.StartKafka(ctx, harness.KafkaConfig{
-		Jars: world.parts.Kafka, Dir: filepath.Join(world.dir, "kafka"), Brokers: 1,
+		Jars: world.parts.Kafka, Dir: filepath.Join(world.dir, "kafka"), Brokers: 1, Networks: networks,
 		Login: &harness.Login{Certs: world.certs, Issuer: world.issuer, User: "bridge", Password: "bridge-secret"},
 	})
+	if err == nil {
+		world.networks = make(chan harness.Network, networks)
+		for _, n := range world.kafka.Networks {
+			world.networks <- n
+		}
+	}
 	return err
+}
+
+// network returns a way to the shared Kafka that is this test's own, to break. Call it before what uses it is started.
+func network(t *testing.T) harness.Network {
+	t.Helper()
+	select {
+	case n := <-world.networks:
+		t.Cleanup(func() {
+			must(t, n.Heal())
+			world.networks <- n
+		})
+		return n
+	case <-deadline(t).Done():
+		t.Fatal("other tests have all networks")
+		return nil
+	}
 }
 
 // deadline returns a context that ends the test's waiting.

@@ -19,23 +19,20 @@ type plant struct {
 	up, down   harness.Ledger
 	uplink     string // Kafka topics
 	downlink   string
-	kafka      *harness.Kafka
 	downlinked []listener // who gets commands
 }
 
-// newPlant starts one on kafka. options are those of the client endpoint.
-func newPlant(t *testing.T, kafka *harness.Kafka, site *harness.Site, options ...string) *plant {
+// newPlant starts one that reaches the shared Kafka at those addresses. options are those of the client endpoint.
+func newPlant(t *testing.T, kafka []string, site *harness.Site, options ...string) *plant {
 	t.Helper()
-	p := &plant{site: site, kafka: kafka, mqtt: throughProxy(t, site.Addr())}
-	p.uplink, p.downlink = topic(t, kafka, "plant-up", 3), topic(t, kafka, "plant-down", 3)
-	p.crossing = newCrossing(t, kafka, loadRoutes(p.uplink)+fmt.Sprintf("  - {from: \"kafka:%s\", to: \"mqtt:devices/{key}/commands\", qos: 2}\n", p.downlink),
+	p := &plant{site: site, mqtt: throughProxy(t, site.Addr())}
+	p.uplink, p.downlink = topic(t, world.kafka, "plant-up", 3), topic(t, world.kafka, "plant-down", 3)
+	p.crossing = newCrossing(t, world.kafka, loadRoutes(p.uplink)+fmt.Sprintf("  - {from: \"kafka:%s\", to: \"mqtt:devices/{key}/commands\", qos: 2}\n", p.downlink),
 		dialTo("plant", "mqtt://"+p.mqtt.Addr(), append([]string{"keep_alive: 2s", "qos: 2", "reconnect: {max: 1s}"}, options...)...))
-	if kafka.Proxy != nil {
-		p.crossing.kafka = []string{kafka.Proxy.Addr()}
-	}
+	p.crossing.kafka = kafka
 	p.linkspan = p.member(t)
 	connected(t, p.linkspan, "plant")
-	land(t, kafka, &p.up, p.uplink)
+	land(t, world.kafka, &p.up, p.uplink)
 	return p
 }
 
@@ -50,7 +47,7 @@ func (p *plant) traffic(t *testing.T, n int, pace time.Duration) (wait func()) {
 	first := publishers(t, &p.up, 1, n, 10, pace, p.site.Addr, names("one", 2)...)
 	second := publishers(t, &p.up, 2, n, 10, pace, p.site.Addr, names("two", 2)...)
 	commands := make(chan error, 1)
-	client := producer(t, p.kafka)
+	client := producer(t, world.kafka)
 	ctx := deadline(t)
 	go func() { commands <- command(ctx, client, &p.down, p.downlink, p.downlinked, n, pace) }()
 	return func() {
@@ -67,13 +64,14 @@ func (p *plant) traffic(t *testing.T, n int, pace time.Duration) (wait func()) {
 func TestNetworkToBroker_CON_A8(t *testing.T) {
 	t.Parallel()
 	const n = 300
-	p := newPlant(t, world.kafka, ownSite(t, "mosquitto", ""))
+	p := newPlant(t, world.kafka.Addrs(), ownSite(t, "mosquitto", ""))
 	wait := p.traffic(t, n, 10*time.Millisecond)
 
 	arrived(t, &p.up, 100)
 	ctx, stop := context.WithCancel(deadline(t))
 	flapping := p.mqtt.Total()
-	go p.mqtt.Flap(ctx, 100*time.Millisecond)
+	flapped := make(chan error, 1)
+	go func() { flapped <- harness.Network{p.mqtt}.Flap(ctx, 100*time.Millisecond) }()
 	must(t, harness.Until(ctx, func() error {
 		if got := p.mqtt.Total() - flapping; got < 4 {
 			return fmt.Errorf("%d connections since", got)
@@ -81,6 +79,7 @@ func TestNetworkToBroker_CON_A8(t *testing.T) {
 		return nil
 	}))
 	stop()
+	must(t, <-flapped)
 	p.mqtt.Delay(20 * time.Millisecond)
 	p.mqtt.Throttle(50_000)
 	arrived(t, &p.up, 400)
@@ -109,7 +108,7 @@ func TestNetworkToBroker_CON_A8(t *testing.T) {
 func TestBrokerRestarted_CON_A8(t *testing.T) {
 	t.Parallel()
 	const n = 300
-	p := newPlant(t, world.kafka, ownSite(t, "mosquitto", ""))
+	p := newPlant(t, world.kafka.Addrs(), ownSite(t, "mosquitto", ""))
 	wait := p.traffic(t, n, 10*time.Millisecond)
 	for _, part := range []int{n, 2 * n} {
 		arrived(t, &p.up, part)
@@ -127,7 +126,7 @@ func TestBrokerRestarted_CON_A8(t *testing.T) {
 func TestBrokerKilled(t *testing.T) {
 	t.Parallel()
 	const n = 200
-	p := newPlant(t, world.kafka, ownSite(t, "activemq", ""))
+	p := newPlant(t, world.kafka.Addrs(), ownSite(t, "activemq", ""))
 	wait := p.traffic(t, n, 10*time.Millisecond)
 	for _, part := range []int{n, 2 * n} {
 		arrived(t, &p.up, part)
@@ -147,17 +146,18 @@ func TestNetworkToKafka(t *testing.T) {
 	for _, mode := range []string{"one", "all"} {
 		t.Run(mode, func(t *testing.T) {
 			const n = 200
-			p := newPlant(t, proxiedKafka(t), ownSite(t, "mosquitto", ""), "mode: "+mode)
+			kafka := network(t)
+			p := newPlant(t, kafka.Addrs(), ownSite(t, "mosquitto", ""), "mode: "+mode)
 			wait := p.traffic(t, n, 10*time.Millisecond)
 			arrived(t, &p.up, n)
-			p.kafka.Proxy.BlackHole()
+			kafka.BlackHole()
 			must(t, harness.Until(deadline(t), func() error { return ready(t, p.linkspan, http.StatusServiceUnavailable) }))
 			wait() // the broker acknowledges all the same
 			p.pinged(t, 5)
-			p.kafka.Proxy.Heal()
+			must(t, kafka.Heal())
 			settled(t, &p.up, false)
-			p.kafka.Proxy.Cut()
-			p.kafka.Proxy.Delay(50 * time.Millisecond)
+			kafka.Cut()
+			kafka.Delay(50 * time.Millisecond)
 			settled(t, &p.down, true) // others may have had the partitions meanwhile
 			must(t, harness.Until(deadline(t), func() error { return ready(t, p.linkspan, http.StatusOK) }))
 			if got := p.mqtt.Total(); got != 1 {
@@ -177,20 +177,6 @@ func (p *plant) pinged(t *testing.T, n int) {
 		}
 		return nil
 	}))
-}
-
-// proxiedKafka starts a Kafka for this test alone, whose proxy may be used.
-func proxiedKafka(t *testing.T) *harness.Kafka {
-	t.Helper()
-	k, err := harness.StartKafka(deadline(t), harness.KafkaConfig{Jars: world.parts.Kafka, Dir: t.TempDir(), Brokers: 1, Proxied: true})
-	must(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(k.Log())
-		}
-		k.Close()
-	})
-	return k
 }
 
 // UNS-A11: at the start Kafka and one of two brokers are down. Linkspan says that it is not ready, and waits. The broker that is

@@ -44,6 +44,8 @@ debian() {
   have npm npm
   have python3 python3 python3-venv
   have rabbitmqctl rabbitmq-server
+  have strace strace
+  have mkfs.ext4 e2fsprogs
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
   [ ${#missing[@]} -eq 0 ] && return
   [ "$(id -u)" -eq 0 ] || sudo=(sudo -n)

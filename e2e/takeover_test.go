@@ -132,34 +132,34 @@ func TestEverythingKilled_KAL_A10(t *testing.T) {
 func TestZombie(t *testing.T) {
 	t.Parallel()
 	const n = 600
-	kafka := proxiedKafka(t)
+	kafka := network(t)
 	site := ownSite(t, "mosquitto", "")
 	proxy := throughProxy(t, site.Addr())
-	up := topic(t, kafka, "up", 3)
-	c := newCrossing(t, kafka, loadRoutes(up), dialTo("plant", "mqtt://"+proxy.Addr()))
+	up := topic(t, world.kafka, "up", 3)
+	c := newCrossing(t, world.kafka, loadRoutes(up), dialTo("plant", "mqtt://"+proxy.Addr()))
 	c.lanes = 1 // which the first process keeps when the second one comes
 	direct := c.kafka
-	c.kafka = []string{kafka.Proxy.Addr()}
+	c.kafka = kafka.Addrs()
 	members := []*harness.Linkspan{c.member(t)}
 	connected(t, members[0], "plant")
 	c.kafka = direct
 	members = append(members, c.member(t))
 
 	var ledger harness.Ledger
-	land(t, kafka, &ledger, up)
+	land(t, world.kafka, &ledger, up)
 	if owner(t, members, "plant") != 0 {
 		t.Fatal("the second process has the endpoint")
 	}
 	wait := publishers(t, &ledger, 1, n, 10, 20*time.Millisecond, site.Addr, names("one", 2)...)
 	arrived(t, &ledger, 100)
-	kafka.Proxy.BlackHole()
+	kafka.BlackHole()
 	must(t, harness.Until(deadline(t), func() error {
 		if gauge(t, members[1], "linkspan_client_connections", "plant") != 1 {
 			return errors.New("nobody has taken over")
 		}
 		return nil
 	}))
-	kafka.Proxy.Heal()
+	must(t, kafka.Heal())
 	wait()
 	settled(t, &ledger, true)
 	holders(t, members, map[string]*harness.Proxy{"plant": proxy})

@@ -18,11 +18,11 @@ import (
 
 // KafkaConfig says which Kafka to start.
 type KafkaConfig struct {
-	Jars    string // folder of Kafka's jars
-	Dir     string // where it keeps its data and logs
-	Brokers int    // 1, or more with min.insync.replicas 2
-	Proxied bool   // one broker only: clients may also come by way of [Kafka.Proxy], and stay on it
-	Login   *Login // every way to log in, each on a listener of its own; one broker only. nil: none
+	Jars     string // folder of Kafka's jars
+	Dir      string // where it keeps its data and logs
+	Brokers  int    // 1, or more with min.insync.replicas 2
+	Networks int    // between clients and the brokers, beside the direct way; who comes by one of them stays on it
+	Login    *Login // every way to log in, each on a listener of its own; one broker only. nil: none
 }
 
 // Login is what the listeners that ask for a login accept.
@@ -37,7 +37,7 @@ type Login struct {
 type Kafka struct {
 	Brokers []*Broker
 
-	Proxy *Proxy // with [KafkaConfig.Proxied]
+	Networks []Network // with a proxy before each broker
 
 	// Addresses of the listeners that ask for a login; empty without [KafkaConfig.Login].
 	SCRAM, Plain, OAuth, OAuthTLS, MTLS string
@@ -94,7 +94,8 @@ func (k *Kafka) start(ctx context.Context) error {
 
 // configure writes server.properties of every broker.
 func (k *Kafka) configure() error {
-	const perBroker = 8
+	perBroker := 8 + k.cfg.Networks
+	k.Networks = make([]Network, k.cfg.Networks)
 	ports, err := Ports(k.cfg.Brokers * perBroker)
 	if err != nil {
 		return err
@@ -128,13 +129,20 @@ func (k *Kafka) configure() error {
 			}
 			k.jvm = append([]string{"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=" + login.Issuer.JWKS}, k.jvm...)
 		}
-		if k.cfg.Proxied {
-			if k.Proxy, err = NewProxy(Loopback(p[6])); err != nil {
+		protocols, advertised := "", "PLAINTEXT://"+b.Addr
+		for n, port := range p[8:] {
+			proxy, err := NewProxy(Loopback(port))
+			if err != nil {
 				return err
 			}
-			listeners += ",PROXIED://" + Loopback(p[6])
-			fmt.Fprintf(&s, "advertised.listeners=PLAINTEXT://%s,PROXIED://%s\n", b.Addr, k.Proxy.Addr())
+			k.Networks[n] = append(k.Networks[n], proxy)
+			protocols += fmt.Sprintf(",NETWORK%d:PLAINTEXT", n)
+			listeners += fmt.Sprintf(",NETWORK%d://%s", n, Loopback(port))
+			advertised += fmt.Sprintf(",NETWORK%d://%s", n, proxy.Addr())
+			fmt.Fprintf(&s, "listener.name.network%d.num.network.threads=1\n", n)
 		}
+		fmt.Fprintf(&s, "listener.security.protocol.map=%s%s\n", protocolMap, protocols)
+		fmt.Fprintf(&s, "advertised.listeners=%s\n", advertised)
 		fmt.Fprintf(&s, "listeners=%s\n", listeners)
 		if err := os.WriteFile(b.config, []byte(s.String()), 0o600); err != nil {
 			return err
@@ -151,7 +159,6 @@ controller.quorum.voters=%s
 log.dirs=%s
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SCRAM:SASL_SSL,PLAIN:SASL_PLAINTEXT,OAUTH:SASL_PLAINTEXT,OAUTHTLS:SASL_SSL,MTLS:SSL,PROXIED:PLAINTEXT
 broker.session.timeout.ms=6000
 offsets.topic.num.partitions=1
 transaction.state.log.num.partitions=1
@@ -160,6 +167,8 @@ group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=16777216
 auto.create.topics.enable=false
 `
+
+const protocolMap = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SCRAM:SASL_SSL,PLAIN:SASL_PLAINTEXT,OAUTH:SASL_PLAINTEXT,OAUTHTLS:SASL_SSL,MTLS:SSL"
 
 const singleProperties = `default.replication.factor=1
 offsets.topic.replication.factor=1
@@ -200,30 +209,12 @@ listener.name.%[1]s.oauthbearer.sasl.oauthbearer.expected.audience=%[3]s
 listener.name.%[1]s.oauthbearer.sasl.oauthbearer.expected.issuer=%[4]s
 `
 
-// format writes the cluster's identity, and the users of SCRAM, into every broker's empty log directory.
+// format formats every broker's empty log directory.
 func (k *Kafka) format(ctx context.Context) error {
 	var all sync.WaitGroup
 	errs := make([]error, len(k.Brokers))
 	for i, b := range k.Brokers {
-		args := append(k.jvm[:len(k.jvm):len(k.jvm)], "kafka.tools.StorageTool", "format", "-t", "bGlua3NwYW4gZTJlIHRlc3Q", "-c", b.config)
-		if login := k.cfg.Login; login != nil {
-			for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
-				args = append(args, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, login.User, login.Password))
-			}
-		}
-		all.Go(func() {
-			p, err := Start("kafka format", exec.Command("java", args...), filepath.Join(filepath.Dir(b.config), "format.log"))
-			if err != nil {
-				errs[i] = err
-				return
-			}
-			code, err := p.Wait(ctx)
-			p.Kill()
-			if err == nil && code != 0 {
-				err = fmt.Errorf("formatting Kafka's log directory failed:\n%s", p.Tail(4000))
-			}
-			errs[i] = err
-		})
+		all.Go(func() { errs[i] = b.format(ctx) })
 	}
 	all.Wait()
 	return errors.Join(errs...)
@@ -288,8 +279,8 @@ func (k *Kafka) Close() {
 				b.process.Kill()
 			}
 		}
-		if k.Proxy != nil {
-			k.Proxy.Close()
+		for _, n := range k.Networks {
+			n.Close()
 		}
 	})
 }
@@ -310,12 +301,42 @@ func (k *Kafka) Log() string {
 
 func (b *Broker) start() error {
 	args := append(b.kafka.jvm[:len(b.kafka.jvm):len(b.kafka.jvm)], "kafka.Kafka", b.config)
-	p, err := Start(fmt.Sprintf("kafka broker %d", b.ID), exec.Command("java", args...), filepath.Join(filepath.Dir(b.config), "broker.log"))
+	p, err := Start(fmt.Sprintf("kafka broker %d", b.ID), exec.Command("java", args...), filepath.Join(b.dir(), "broker.log"))
 	if err != nil {
 		return err
 	}
 	b.process = p
 	return nil
+}
+
+// format writes the cluster's identity, and the users of SCRAM, into the broker's empty log directory.
+func (b *Broker) format(ctx context.Context) error {
+	args := append(b.kafka.jvm[:len(b.kafka.jvm):len(b.kafka.jvm)], "kafka.tools.StorageTool", "format", "-t", "bGlua3NwYW4gZTJlIHRlc3Q", "-c", b.config)
+	if login := b.kafka.cfg.Login; login != nil {
+		for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
+			args = append(args, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, login.User, login.Password))
+		}
+	}
+	p, err := Start("kafka format", exec.Command("java", args...), filepath.Join(b.dir(), "format.log"))
+	if err != nil {
+		return err
+	}
+	code, err := p.Wait(ctx)
+	p.Kill()
+	if err == nil && code != 0 {
+		err = fmt.Errorf("formatting Kafka's log directory failed:\n%s", p.Tail(4000))
+	}
+	return err
+}
+
+func (b *Broker) dir() string { return filepath.Dir(b.config) }
+
+// Wipe takes everything from a broker that does not run: its log directory is as it was before it started for the first time.
+func (b *Broker) Wipe(ctx context.Context) error {
+	if err := os.RemoveAll(filepath.Join(b.dir(), "data")); err != nil {
+		return err
+	}
+	return b.format(ctx)
 }
 
 // Kill kills the broker with SIGKILL.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // A Ledger is the account of a load: which numbered messages each device sent, which of them were acknowledged, and
@@ -17,8 +18,12 @@ type Ledger struct {
 }
 
 type account struct {
-	sent  uint64          // numbers 1 to sent were sent
-	acked map[uint64]bool // of these, the acknowledged ones
+	sent    uint64               // numbers 1 to sent were sent
+	acked   map[uint64]bool      // of these, the acknowledged ones
+	waiting map[uint64]time.Time // since when the others wait for it
+	longest time.Duration        // that one of the acknowledged ones waited
+
+	gone map[uint64]bool // arrived where it is no more
 
 	arrived   map[uint64]int // how often each number arrived
 	highest   uint64         // of those that arrived
@@ -33,25 +38,37 @@ func (l *Ledger) account(device string) *account {
 	}
 	a := l.devices[device]
 	if a == nil {
-		a = &account{acked: map[uint64]bool{}, arrived: map[uint64]int{}, partition: map[int32]bool{}}
+		a = &account{acked: map[uint64]bool{}, waiting: map[uint64]time.Time{}, gone: map[uint64]bool{},
+			arrived: map[uint64]int{}, partition: map[int32]bool{}}
 		l.devices[device] = a
 	}
 	return a
 }
+
+// lost reports whether number n has arrived nowhere.
+func (a *account) lost(n uint64) bool { return a.arrived[n] == 0 && !a.gone[n] }
 
 // Sent notes that device sent number n, or is about to.
 func (l *Ledger) Sent(device string, n uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.account(device)
-	a.sent = max(a.sent, n)
+	if n > a.sent {
+		a.sent = n
+		a.waiting[n] = time.Now()
+	}
 }
 
 // Acked notes that device was told that its message number n is safe.
 func (l *Ledger) Acked(device string, n uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.account(device).acked[n] = true
+	a := l.account(device)
+	a.acked[n] = true
+	if since, ok := a.waiting[n]; ok {
+		a.longest = max(a.longest, time.Since(since))
+		delete(a.waiting, n)
+	}
 }
 
 // Arrived notes a message at the other end. Calls for one partition come in the order of its offsets.
@@ -68,6 +85,21 @@ func (l *Ledger) Arrived(device string, n uint64, partition int32) {
 		a.disorder++
 	}
 	a.highest = max(a.highest, n)
+}
+
+// Gone notes that the other end has lost all that has arrived there. What has arrived once is not missing; it may arrive
+// again, and order begins anew.
+func (l *Ledger) Gone() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.devices {
+		for n := range a.arrived {
+			a.gone[n] = true
+		}
+		clear(a.arrived)
+		clear(a.partition)
+		a.highest = 0
+	}
 }
 
 // Counts returns how many messages were sent, acknowledged, and arrived at least once, all devices together.
@@ -89,7 +121,7 @@ func (l *Ledger) Missing() int {
 	missing := 0
 	for _, a := range l.devices {
 		for n := range a.acked {
-			if a.arrived[n] == 0 {
+			if a.lost(n) {
 				missing++
 			}
 		}
@@ -105,6 +137,9 @@ type Report struct {
 	Duplicates                    int // further arrivals
 	Unknown                       int // nobody sent these
 	Spread                        int // devices in more than one partition, where order means nothing
+	Gone                          int // arrived where it is no more
+
+	Longest time.Duration // that an acknowledged message waited for its acknowledgement
 
 	detail []string
 }
@@ -118,6 +153,8 @@ func (l *Ledger) Report() Report {
 		r.Sent += int(a.sent)
 		r.Acked += len(a.acked)
 		r.Arrived += len(a.arrived)
+		r.Gone += len(a.gone)
+		r.Longest = max(r.Longest, a.longest)
 		r.OutOfOrder += a.disorder
 		r.Unknown += a.unknown
 		if len(a.partition) > 1 {
@@ -128,7 +165,7 @@ func (l *Ledger) Report() Report {
 		}
 		var lost []uint64
 		for n := range a.acked {
-			if a.arrived[n] == 0 {
+			if a.lost(n) {
 				lost = append(lost, n)
 			}
 		}

@@ -47,7 +47,7 @@ func FindParts() (Parts, error) {
 			missing = append(missing, err)
 		}
 	}
-	for _, command := range []string{"java", "node", "mosquitto", "mosquitto_pub", "mosquitto_sub", "kcat", "epmd"} {
+	for _, command := range []string{"java", "node", "mosquitto", "mosquitto_pub", "mosquitto_sub", "kcat", "epmd", "strace", "mkfs.ext4", "mount"} {
 		if _, err := exec.LookPath(server(command)); err != nil {
 			missing = append(missing, err)
 		}

@@ -1,9 +1,9 @@
 package harness
 
 import (
-	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -109,20 +109,6 @@ func (p *Proxy) Delay(d time.Duration) { p.change(func() { p.delay = d }) }
 // Throttle forwards so many bytes a second of each connection, each way.
 func (p *Proxy) Throttle(rate int) { p.change(func() { p.rate = rate }) }
 
-// Flap cuts all connections again and again, a pause apart, until ctx ends.
-func (p *Proxy) Flap(ctx context.Context, pause time.Duration) {
-	tick := time.NewTicker(pause)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			p.Cut()
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 // Close ends all connections and the proxy. It may be called twice.
 func (p *Proxy) Close() {
 	p.change(func() { p.closed = true })
@@ -190,12 +176,16 @@ func (p *Proxy) forward(to, from *net.TCPConn) {
 	b := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(b)
-		if !p.pass(n) {
-			return
-		}
-		if n > 0 {
-			if _, failed := to.Write(b[:n]); failed != nil {
+		for rest := b[:n]; ; {
+			piece := rest[:min(len(rest), p.piece())]
+			if !p.pass(len(piece)) {
+				return
+			}
+			if _, failed := to.Write(piece); failed != nil {
 				err = failed
+			}
+			if rest = rest[len(piece):]; len(rest) == 0 {
+				break
 			}
 		}
 		switch {
@@ -211,6 +201,16 @@ func (p *Proxy) forward(to, from *net.TCPConn) {
 			return
 		}
 	}
+}
+
+// piece returns how many bytes go on at a time: of a throttled connection what a tenth of a second lets through.
+func (p *Proxy) piece() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.rate == 0 {
+		return math.MaxInt
+	}
+	return max(p.rate/10, 1)
 }
 
 // pass waits until n bytes may go on: false when the proxy is closed.

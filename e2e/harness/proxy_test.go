@@ -125,11 +125,30 @@ func TestProxyCuts(t *testing.T) {
 	say(t, c, "once more")
 
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	go p.Flap(ctx, time.Millisecond)
+	ended := make(chan error)
+	go func() { ended <- Network{p}.Flap(ctx, time.Millisecond) }()
 	if _, err := c.Read(make([]byte, 1)); err == nil {
 		t.Error("a connection outlived flapping")
 	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	say(t, call(t, p), "for good")
+}
+
+// A throttled connection lets through a little all the time.
+func TestProxyThrottled(t *testing.T) {
+	p := open(t, echo(t))
+	p.Throttle(1000)
+	c := call(t, p)
+	text := string(bytes.Repeat([]byte("a"), 1000)) + string(bytes.Repeat([]byte("b"), 30_000))
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+	hear(t, c, text[:200]) // the rest would take half a minute
+	p.Heal()
+	hear(t, c, text[200:])
 }
 
 // What is said into a black hole arrives when it heals, a close too; a close alone does not get through before.

@@ -87,7 +87,7 @@ func (s *Site) Start(ctx context.Context) (err error) {
 		}
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
-		w, err := DialWire(ctx, s.Addr(), "are-you-there", time.Minute)
+		w, err := DialWire(ctx, s.Addr(), "are-you-there", 4, time.Minute)
 		if err != nil {
 			return fmt.Errorf("%s is not ready: %w\n%s", s.Kind, err, s.process.Tail(2000))
 		}
