@@ -21,6 +21,7 @@ var picture = map[string][]string{
 	"mqtt/internal/envelope":  {".", "mqtt/packet"},
 	"mqtt/internal/websocket": {},
 	"admin":                   {"."},
+	"spool/journal":           {},
 	"bridge":                  {".", "kafka", "route", "session", "fleet", "mqtt", "mqtt/client", "mqtt/packet", "admin", "bridge/internal/strict", "bridge/internal/migrate", "bridge/internal/sample"},
 	"bridge/internal/strict":  {"internal/nearest"},
 	"bridge/internal/migrate": {"bridge/internal/strict", "internal/nearest"},

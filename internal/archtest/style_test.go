@@ -38,6 +38,7 @@ var goroutines = map[string]string{
 	"mqtt/out.go":                      "writing to a device that takes no more; Run of the listener waits",
 	"session/behind.go":                "one for each session that is served from Kafka; Close waits",
 	"session/registry.go":              "the wait itself, in Close",
+	"spool/journal/journal.go":         "the committer; Run waits",
 	"session/will.go":                  "publishing wills, one at a time; Close waits",
 }
 
