@@ -9,6 +9,7 @@ import (
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt"
+	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -16,7 +17,7 @@ import (
 func TestFullSink(t *testing.T) {
 	everyVersion(t, func(t *testing.T, v packet.Version) {
 		b := start(t)
-		b.sink.set(func(s *sink) { s.full = true })
+		b.sink.Set(func(s *mqtttest.Sink) { s.Full = true })
 		c := b.join(v, "d1")
 		for i := range 10 {
 			c.Send(publish(byte(i%3), uint16(i), "t", fmt.Sprint(i)))
@@ -28,11 +29,11 @@ func TestFullSink(t *testing.T) {
 		c.Expect(packet.PUBLISH, &p)
 		c.Send(&packet.Ack{Type: packet.PUBACK, PacketID: p.PacketID}, &packet.Unsubscribe{PacketID: 2, Filters: []string{"x"}})
 		c.Expect(packet.UNSUBACK, nil)
-		if b.sink.count() != 0 || b.Stats().Backlog.Load() == 0 {
+		if b.sink.Count() != 0 || b.Stats().Backlog.Load() == 0 {
 			t.Error("handed on without room")
 		}
-		b.sink.set(func(s *sink) { s.full = false })
-		if got := payloads(b.sink.wait(10)); got != "0 1 2 3 4 5 6 7 8 9" { // P3
+		b.sink.Set(func(s *mqtttest.Sink) { s.Full = false })
+		if got := mqtttest.Payloads(b.sink.Wait(10)); got != "0 1 2 3 4 5 6 7 8 9" { // P3
 			t.Errorf("order %s", got)
 		}
 		for i := range 10 {
@@ -40,7 +41,7 @@ func TestFullSink(t *testing.T) {
 				c.ExpectAck(packet.PUBACK+packet.Type(i%3-1), uint16(i), packet.Success)
 			}
 		}
-		until(t, "the backlog is empty", func() bool { return b.Stats().Backlog.Load() == 0 })
+		mqtttest.Until(t, "the backlog is empty", func() bool { return b.Stats().Backlog.Load() == 0 })
 	})
 }
 
@@ -48,20 +49,20 @@ func TestFullSink(t *testing.T) {
 // answered, and nobody else.
 func TestRoomForOneTopic(t *testing.T) {
 	b := start(t)
-	b.sink.set(func(s *sink) { s.shut = "held" })
+	b.sink.Set(func(s *mqtttest.Sink) { s.Shut = "held" })
 	held, free := b.join(packet.V5, "held"), b.join(packet.V5, "free")
 	held.Send(publish(1, 1, "free", "0"), publish(2, 2, "held", "1"), publish(1, 3, "free", "2"))
 	held.ExpectAck(packet.PUBACK, 1, packet.Success)
 	held.Ping()
 	free.Send(publish(1, 1, "free", "other"))
 	free.ExpectAck(packet.PUBACK, 1, packet.Success)
-	if n := b.sink.count(); n != 2 {
+	if n := b.sink.Count(); n != 2 {
 		t.Errorf("%d messages were handed on", n)
 	}
-	b.sink.set(func(s *sink) { s.shut = "" })
+	b.sink.Set(func(s *mqtttest.Sink) { s.Shut = "" })
 	held.ExpectAck(packet.PUBREC, 2, packet.Success)
 	held.ExpectAck(packet.PUBACK, 3, packet.Success)
-	if got := payloads(b.sink.wait(4)); got != "0 other 1 2" { // P3
+	if got := mqtttest.Payloads(b.sink.Wait(4)); got != "0 other 1 2" { // P3
 		t.Errorf("order %s", got)
 	}
 }
@@ -70,7 +71,7 @@ func TestRoomForOneTopic(t *testing.T) {
 func TestFullBacklog(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *mqtt.ListenerConfig) { c.MaxBacklog, c.ReceiveMaximum = 10_000, 65535 })
-	b.sink.set(func(s *sink) { s.full = true })
+	b.sink.Set(func(s *mqtttest.Sink) { s.Full = true })
 	c := b.dial(packet.V311)
 	c.Connect(packet.Connect{ClientID: "d1", CleanStart: true, KeepAlive: 1})
 	const n = 3000
@@ -86,14 +87,14 @@ func TestFullBacklog(t *testing.T) {
 			}
 		}
 	}()
-	until(t, "the backlog is full", func() bool { return b.Stats().Backlog.Load() >= 10_000 })
+	mqtttest.Until(t, "the backlog is full", func() bool { return b.Stats().Backlog.Load() >= 10_000 })
 	silent := b.dial(packet.V311)
 	silent.Connect(packet.Connect{ClientID: "d2", CleanStart: true, KeepAlive: 1})
 	silent.ExpectClosed() // so the other has been longer without a packet than its keep-alive allows: but we do not listen
 	if held := b.Stats().Backlog.Load(); held > 11_100 {
 		t.Errorf("%d bytes held back", held)
 	}
-	b.sink.set(func(s *sink) { s.full = false })
+	b.sink.Set(func(s *mqtttest.Sink) { s.Full = false })
 	for id := uint16(1); id <= n; id++ {
 		c.ExpectAck(packet.PUBACK, id, packet.Success)
 	}
@@ -103,7 +104,7 @@ func TestFullBacklog(t *testing.T) {
 // The bound of all connections together holds, and lets each go on in the end.
 func TestFullBacklogOfAll(t *testing.T) {
 	b := start(t, func(c *mqtt.ListenerConfig) { c.MaxBacklogTotal = 1500 })
-	b.sink.set(func(s *sink) { s.full = true })
+	b.sink.Set(func(s *mqtttest.Sink) { s.Full = true })
 	payload := strings.Repeat("x", 1000)
 	for i := range 5 {
 		c := b.join(packet.V5, fmt.Sprint(i))
@@ -111,31 +112,31 @@ func TestFullBacklogOfAll(t *testing.T) {
 			c.Send(publish(0, 0, "t", payload))
 		}
 	}
-	until(t, "each has one in its backlog", func() bool { return b.Stats().Backlog.Load() >= 5_000 })
+	mqtttest.Until(t, "each has one in its backlog", func() bool { return b.Stats().Backlog.Load() >= 5_000 })
 	if held := b.Stats().Backlog.Load(); held > 7_100 {
 		t.Errorf("%d bytes held back", held)
 	}
-	b.sink.set(func(s *sink) { s.full = false })
-	b.sink.wait(20)
+	b.sink.Set(func(s *mqtttest.Sink) { s.Full = false })
+	b.sink.Wait(20)
 }
 
 // A device that leaves behind what it sent has sent it: DISCONNECT keeps its place behind the messages.
 func TestGoodbyeBehindBacklog(t *testing.T) {
 	for _, goodbye := range []bool{true, false} {
 		b := start(t)
-		b.sink.set(func(s *sink) { s.full = true })
+		b.sink.Set(func(s *mqtttest.Sink) { s.Full = true })
 		c := b.join(packet.V311, "d1")
 		c.Send(publish(0, 0, "t", "1"), publish(0, 0, "t", "2"))
 		if goodbye {
 			c.Send(&packet.Disconnect{})
 		}
 		_ = c.Conn.Close()
-		until(t, "all is read", func() bool { return b.Stats().Backlog.Load() >= 12 })
-		b.sink.set(func(s *sink) { s.full = false })
-		if got := payloads(b.sink.wait(2)); got != "1 2" {
+		mqtttest.Until(t, "all is read", func() bool { return b.Stats().Backlog.Load() >= 12 })
+		b.sink.Set(func(s *mqtttest.Sink) { s.Full = false })
+		if got := mqtttest.Payloads(b.sink.Wait(2)); got != "1 2" {
 			t.Errorf("got %s", got)
 		}
-		until(t, "it is gone", func() bool { return b.Stats().Open.Load() == 0 })
+		mqtttest.Until(t, "it is gone", func() bool { return b.Stats().Open.Load() == 0 })
 	}
 }
 
@@ -143,10 +144,10 @@ func TestGoodbyeBehindBacklog(t *testing.T) {
 func TestDrain(t *testing.T) {
 	everyVersion(t, func(t *testing.T, v packet.Version) {
 		b := start(t)
-		b.sink.hold = true
+		b.sink.Hold = true
 		busy, idle := b.join(v, "busy"), b.join(v, "idle")
 		busy.Send(publish(1, 1, "t", "x"), publish(0, 0, "t", "x"), publish(2, 2, "t", "x"))
-		b.sink.wait(3)
+		b.sink.Wait(3)
 		b.stop()
 		expectEnd := func(c interface {
 			ExpectDisconnect(packet.Reason) packet.Disconnect
@@ -160,8 +161,8 @@ func TestDrain(t *testing.T) {
 		}
 		expectEnd(idle) // so it is draining
 		busy.Send(publish(1, 3, "t", "too late"))
-		b.sink.settle(2, nil)
-		b.sink.settle(0, nil)
+		b.sink.Settle(2, nil)
+		b.sink.Settle(0, nil)
 		busy.ExpectAck(packet.PUBACK, 1, packet.Success)
 		busy.ExpectAck(packet.PUBREC, 2, packet.Success)
 		expectEnd(busy)
@@ -170,9 +171,9 @@ func TestDrain(t *testing.T) {
 			t.Fatalf("ended with a QoS 0 message in flight: %v", err)
 		default:
 		}
-		b.sink.settle(1, nil)
+		b.sink.Settle(1, nil)
 		b.shutdown()
-		if n := b.sink.count(); n != 3 {
+		if n := b.sink.Count(); n != 3 {
 			t.Errorf("%d messages", n)
 		}
 	})
@@ -181,21 +182,21 @@ func TestDrain(t *testing.T) {
 // P8: a sink that never answers holds up the end no longer than DrainTimeout, and nothing is acknowledged.
 func TestDrainTimeout(t *testing.T) {
 	b := start(t, func(c *mqtt.ListenerConfig) { c.DrainTimeout = 20 * time.Millisecond })
-	b.sink.hold = true
+	b.sink.Hold = true
 	c := b.join(packet.V5, "d1")
 	c.Send(publish(1, 1, "t", "x"))
-	b.sink.wait(1)
+	b.sink.Wait(1)
 	b.stop()
 	c.ExpectDisconnect(packet.ServerShuttingDown)
 	b.shutdown()
-	b.sink.settle(0, nil) // late, and harmless
+	b.sink.Settle(0, nil) // late, and harmless
 }
 
 // A device that is gone does not take back what it sent: the sink's context is not the connection's.
 func TestContextOutlivesConnection(t *testing.T) {
 	b := start(t)
 	contexts := make(chan context.Context, 1)
-	b.sink.onward = linkspan.SinkFunc(func(ctx context.Context, _ *linkspan.Message, done func(error)) {
+	b.sink.Onward = linkspan.SinkFunc(func(ctx context.Context, _ *linkspan.Message, done func(error)) {
 		contexts <- ctx
 		done(nil)
 	})
@@ -203,7 +204,7 @@ func TestContextOutlivesConnection(t *testing.T) {
 	c.Send(publish(1, 1, "t", "x"))
 	ctx := <-contexts
 	_ = c.Conn.Close()
-	until(t, "it is gone", func() bool { return b.Stats().Open.Load() == 0 })
+	mqtttest.Until(t, "it is gone", func() bool { return b.Stats().Open.Load() == 0 })
 	if ctx.Err() != nil {
 		t.Error("ended with the connection")
 	}

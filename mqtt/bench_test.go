@@ -11,9 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt/mqtttest"
@@ -22,40 +20,6 @@ import (
 
 // immediate takes custody at once.
 var immediate = linkspan.SinkFunc(func(_ context.Context, _ *linkspan.Message, done func(error)) { done(nil) })
-
-// batches takes custody as a Kafka client does: later, many at a time, from a goroutine of its own.
-type batches struct {
-	mu   sync.Mutex
-	some sync.Cond
-	done []func(error)
-	end  bool
-}
-
-func (b *batches) Send(_ context.Context, _ *linkspan.Message, done func(error)) {
-	b.mu.Lock()
-	b.done = append(b.done, done)
-	b.mu.Unlock()
-	b.some.Signal()
-}
-
-func (b *batches) run() {
-	var work []func(error)
-	for {
-		b.mu.Lock()
-		for len(b.done) == 0 && !b.end {
-			b.some.Wait()
-		}
-		if b.end {
-			b.mu.Unlock()
-			return
-		}
-		work, b.done = b.done, work[:0]
-		b.mu.Unlock()
-		for _, done := range work {
-			done(nil)
-		}
-	}
-}
 
 // withSink starts a listener on a sink of the benchmark's own.
 func withSink(b *testing.B, to linkspan.Sink) *bench {
@@ -72,12 +36,8 @@ func BenchmarkPublish(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/conns=%d/window=%d", kind, test.conns, test.window), func(b *testing.B) {
 				var to linkspan.Sink = immediate
 				if kind == "batches" {
-					s := new(batches)
-					s.some.L = &s.mu
-					var running sync.WaitGroup
-					running.Go(s.run)
-					defer running.Wait()
-					defer func() { s.mu.Lock(); s.end = true; s.mu.Unlock(); s.some.Broadcast() }()
+					s := mqtttest.NewBatches()
+					defer s.Stop()
 					to = s
 				}
 				publishLoad(b, withSink(b, to), test.conns, test.window)
@@ -101,7 +61,7 @@ func publishLoad(b *testing.B, l *bench, conns, window int) {
 	left.Store(int64(b.N))
 	b.ReportAllocs()
 	b.ResetTimer()
-	began := cpu()
+	began := mqtttest.CPU()
 	var running sync.WaitGroup
 	for _, c := range clients {
 		running.Go(func() {
@@ -120,15 +80,7 @@ func publishLoad(b *testing.B, l *bench, conns, window int) {
 	}
 	running.Wait()
 	b.StopTimer()
-	b.ReportMetric(float64(cpu()-began)/float64(b.N), "cpu-ns/op")
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
-}
-
-// cpu returns what the process has used.
-func cpu() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	mqtttest.Report(b, began)
 }
 
 // BenchmarkDeliver measures messages of 100 bytes to one and to 50 devices; an operation is one delivery.
@@ -153,7 +105,7 @@ func deliverLoad(b *testing.B, l *bench, conns int, qos byte) {
 	m := linkspan.Message{Topic: "t", Payload: make([]byte, 100), QoS: qos}
 	b.ReportAllocs()
 	b.ResetTimer()
-	began := cpu()
+	began := mqtttest.CPU()
 	for i := range rounds {
 		for int64(i*conns)-drunk.Load() > int64(400*conns) { // a session has a bounded queue
 			runtime.Gosched()
@@ -163,7 +115,7 @@ func deliverLoad(b *testing.B, l *bench, conns int, qos byte) {
 	running.Wait()
 	b.StopTimer()
 	drunk.Store(0)
-	b.ReportMetric(float64(cpu()-began)/float64(b.N), "cpu-ns/op")
+	mqtttest.Report(b, began)
 }
 
 // drunk counts the messages that the subscribers of a benchmark have read.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt"
+	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/linkspan/linkspan/session"
 )
@@ -29,13 +30,13 @@ func TestPartialPacketsOfAll(t *testing.T) {
 	part := append([]byte{0x30, 0xC0, 0x84, 0x3D, 0, 1, 't'}, make([]byte, 60_000)...) // of 1,000,000
 	first, second := b.join(packet.V5, "d1"), b.join(packet.V5, "d2")
 	first.Write(part...)
-	until(t, "it has come", func() bool { return b.Stats().Partial.Load() >= 60_000 })
+	mqtttest.Until(t, "it has come", func() bool { return b.Stats().Partial.Load() >= 60_000 })
 	second.Write(part...)
 	second.ExpectDisconnect(packet.ServerBusy)
 	b.join(packet.V5, "d3").Ping()
-	until(t, "only the first is held", func() bool { return b.Stats().Sessions.Load() == 2 })
+	mqtttest.Until(t, "only the first is held", func() bool { return b.Stats().Sessions.Load() == 2 })
 	_ = first.Conn.Close()
-	until(t, "nothing is", func() bool { return b.Stats().Partial.Load() == 0 })
+	mqtttest.Until(t, "nothing is", func() bool { return b.Stats().Partial.Load() == 0 })
 }
 
 // More user properties than allowed make a message, and a will, one that is refused for good (P2).
@@ -61,7 +62,7 @@ func TestMaxUserProperties(t *testing.T) {
 	with(&p.Properties, 2)
 	c.Send(p)
 	c.ExpectAck(packet.PUBACK, 1, packet.Success)
-	if n := b.sink.count(); n != 1 {
+	if n := b.sink.Count(); n != 1 {
 		t.Errorf("%d messages", n)
 	}
 	will := &packet.Will{Topic: "t"}
@@ -134,7 +135,7 @@ func TestSilentShutdown(t *testing.T) {
 		if err := b.registry.Close(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		if n := b.sink.count(); silent != (n == 0) {
+		if n := b.sink.Count(); silent != (n == 0) {
 			t.Errorf("silent %v: %d wills", silent, n)
 		}
 	}
@@ -143,21 +144,21 @@ func TestSilentShutdown(t *testing.T) {
 // P3: what a device publishes waits for the will that its last connection left.
 func TestWillComesFirst(t *testing.T) {
 	s := newSink()
-	s.full = true                        // for the will
+	s.Full = true                        // for the will
 	s.direct = linkspan.SinkFunc(s.Send) // for messages there is room
 	b := startWith(t, s)
-	defer s.set(func(s *sink) { s.full = false })
+	defer s.Set(func(s *mqtttest.Sink) { s.Full = false })
 	old := b.dial(packet.V5)
 	old.Connect(packet.Connect{ClientID: "d", CleanStart: true, Will: &packet.Will{Topic: "t", Payload: []byte("will")}})
 	_ = old.Conn.Close()
-	until(t, "it is gone", func() bool { return b.Stats().Open.Load() == 0 })
+	mqtttest.Until(t, "it is gone", func() bool { return b.Stats().Open.Load() == 0 })
 	c := b.join(packet.V5, "d")
 	c.Send(publish(1, 1, "t", "1"), publish(0, 0, "t", "2"))
 	c.Ping()
 	b.join(packet.V5, "other").Send(publish(1, 1, "t", "0"))
-	b.sink.wait(1)
-	s.set(func(s *sink) { s.full = false })
-	if got := payloads(b.sink.wait(4)); got != "0 will 1 2" {
+	b.sink.Wait(1)
+	s.Set(func(s *mqtttest.Sink) { s.Full = false })
+	if got := mqtttest.Payloads(b.sink.Wait(4)); got != "0 will 1 2" {
 		t.Errorf("got %s", got)
 	}
 	c.ExpectAck(packet.PUBACK, 1, packet.Success)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/mqtt"
+	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -18,10 +19,10 @@ func TestConnect(t *testing.T) {
 			t.Error("session present")
 		}
 		c.Ping() // [MQTT-3.12.4-1]
-		until(t, "the session is counted", func() bool { return b.Stats().Sessions.Load() == 1 })
+		mqtttest.Until(t, "the session is counted", func() bool { return b.Stats().Sessions.Load() == 1 })
 		c.Send(&packet.Disconnect{})
 		c.ExpectClosed() // [MQTT-3.14.4-1]
-		until(t, "it is gone", func() bool { return b.Stats().Open.Load() == 0 && b.Stats().Sessions.Load() == 0 })
+		mqtttest.Until(t, "it is gone", func() bool { return b.Stats().Open.Load() == 0 && b.Stats().Sessions.Load() == 0 })
 		if n := b.Stats().Ended[packet.Success].Load(); n != 1 {
 			t.Errorf("%d said goodbye", n)
 		}
@@ -99,10 +100,10 @@ func TestClientIDs(t *testing.T) {
 	b := start(t)
 	for _, id := range []string{strings.Repeat("x", 65535), "a.b/c d+#$", "größe-温度-🌡", "\x01"} {
 		c := b.join(packet.V311, id)
-		n := b.sink.count()
+		n := b.sink.Count()
 		c.Send(publish(1, 1, "t", "x"))
 		c.ExpectAck(packet.PUBACK, 1, packet.Success)
-		if got := b.sink.wait(n + 1)[n].Client; got != id {
+		if got := b.sink.Wait(n + 1)[n].Client; got != id {
 			t.Errorf("client %q became %q", id, got)
 		}
 	}
@@ -143,9 +144,9 @@ func TestAuthenticate(t *testing.T) {
 		login := packet.Connect{ClientID: "d1", CleanStart: true, HasUsername: true, Username: "u", HasPassword: true, Password: []byte("p")}
 		c := b.dial(v)
 		c.Connect(login)
-		n := b.sink.count()
+		n := b.sink.Count()
 		c.Send(publish(0, 0, "t", "x"))
-		if m := b.sink.wait(n + 1)[n]; m.Username != "u" {
+		if m := b.sink.Wait(n + 1)[n]; m.Username != "u" {
 			t.Errorf("user %q", m.Username)
 		}
 		login.Password = []byte("q")
@@ -202,7 +203,7 @@ func TestConnectTimeout(t *testing.T) {
 	slow.Write(0x10, 100, 0)
 	silent.ExpectClosed()
 	slow.ExpectClosed()
-	until(t, "both are counted", func() bool { return b.Stats().Failed.Load() == 2 })
+	mqtttest.Until(t, "both are counted", func() bool { return b.Stats().Failed.Load() == 2 })
 }
 
 // VXM-A8 [MQTT-3.1.2-22]: silence beyond one and a half keep-alives ends the connection; bytes that make no packet are silence.
@@ -295,7 +296,7 @@ func TestFirstPacketIsConnect(t *testing.T) {
 		c.Write([]byte(first)...)
 		c.ExpectClosed()
 	}
-	until(t, "all are counted", func() bool { return b.Stats().Failed.Load() == 5 })
+	mqtttest.Until(t, "all are counted", func() bool { return b.Stats().Failed.Load() == 5 })
 }
 
 // [MQTT-3.1.2-29]: no Reason String for who does not want one.
@@ -320,7 +321,7 @@ func TestMaxConnections(t *testing.T) {
 	b.dial(packet.V5).ExpectClosed()
 	c.Send(&packet.Disconnect{})
 	c.ExpectClosed()
-	until(t, "the first is gone", func() bool { return b.Stats().Open.Load() == 0 })
+	mqtttest.Until(t, "the first is gone", func() bool { return b.Stats().Open.Load() == 0 })
 	b.join(packet.V5, "d2")
 	if n := b.Stats().Turned.Load(); n != 1 {
 		t.Errorf("%d turned away", n)

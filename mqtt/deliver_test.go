@@ -85,7 +85,7 @@ func TestProperties(t *testing.T) {
 	p.Properties.Set(packet.PayloadFormat, packet.MessageExpiry, packet.ContentType, packet.ResponseTopic, packet.CorrelationData)
 	p.Properties.AddUserProperty("k", "v1")
 	p.Properties.AddUserProperty("k", "v2")
-	b.sink.onward = b.registry
+	b.sink.Onward = b.registry
 	c.Send(p)
 	var got packet.Publish
 	for range 2 { // its own message comes back, and the ack
@@ -113,13 +113,13 @@ func TestProperties(t *testing.T) {
 	if strings.Join(all, " ") != "k=v1 k=v2 77" {
 		t.Errorf("got %v", all)
 	}
-	m := b.sink.wait(1)[0]
+	m := b.sink.Wait(1)[0]
 	if m.PayloadFormat != linkspan.PayloadUTF8 || m.Expires.Sub(m.Received) != 100*time.Second || len(m.UserProperties) != 2 {
 		t.Errorf("message %+v", m)
 	}
 	bare := b.join(packet.V5, "d2")
 	bare.Send(publish(0, 0, "u", ""))
-	if m := b.sink.wait(2)[1]; m.PayloadFormat != linkspan.PayloadFormatAbsent || m.CorrelationData != nil || !m.Expires.IsZero() || m.UserProperties != nil {
+	if m := b.sink.Wait(2)[1]; m.PayloadFormat != linkspan.PayloadFormatAbsent || m.CorrelationData != nil || !m.Expires.IsZero() || m.UserProperties != nil {
 		t.Errorf("message %+v", m)
 	}
 }
@@ -136,7 +136,7 @@ func TestTopicAliases(t *testing.T) {
 	}
 	up.Send(alias("a", 1), alias("b", 32), alias("", 1), alias("", 32), alias("c", 1), alias("", 1))
 	var topics []string
-	for _, m := range b.sink.wait(6) {
+	for _, m := range b.sink.Wait(6) {
 		topics = append(topics, m.Topic)
 	}
 	if strings.Join(topics, "") != "ababcc" {
@@ -273,7 +273,7 @@ func TestFloodWithoutReading(t *testing.T) {
 			break
 		}
 	}
-	until(t, "it is cut off", func() bool { return b.Stats().Open.Load() == 0 })
+	mqtttest.Until(t, "it is cut off", func() bool { return b.Stats().Open.Load() == 0 })
 	if n := b.Stats().Ended[packet.UnspecifiedError].Load(); n != 1 {
 		t.Errorf("%d cut off", n)
 	}
@@ -289,14 +289,14 @@ func TestWill(t *testing.T) {
 		c.Connect(will)
 		c.Send(&packet.Disconnect{})
 		c.ExpectClosed()
-		until(t, "the session has ended", func() bool { return b.Stats().Open.Load() == 0 })
-		if n := b.sink.count(); n != 0 {
+		mqtttest.Until(t, "the session has ended", func() bool { return b.Stats().Open.Load() == 0 })
+		if n := b.sink.Count(); n != 0 {
 			t.Fatalf("%d wills after DISCONNECT", n)
 		}
 		c = b.dial(v)
 		c.Connect(will)
 		_ = c.Conn.Close()
-		m := b.sink.wait(1)[0]
+		m := b.sink.Wait(1)[0]
 		if m.Topic != "gone" || string(m.Payload) != "d1" || m.QoS != 1 || !m.Retain || m.Client != "d1" || m.Endpoint != "test" {
 			t.Errorf("will %+v", m)
 		}
@@ -304,7 +304,7 @@ func TestWill(t *testing.T) {
 			c = b.dial(v)
 			c.Connect(will)
 			c.Send(&packet.Disconnect{Reason: packet.DisconnectWithWill})
-			b.sink.wait(2)
+			b.sink.Wait(2)
 		}
 	})
 }

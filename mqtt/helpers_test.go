@@ -4,11 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"slices"
-	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -21,88 +17,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// sink takes custody when it is told to.
+// sink is a sink with what belongs to the listener's side of it.
 type sink struct {
-	mu       sync.Mutex
-	changed  sync.Cond
-	messages []*linkspan.Message
-	done     []func(error)
-	hold     bool                          // done waits for settle
-	answer   func(*linkspan.Message) error // nil: custody
-	full     bool                          // no room
-	shut     string                        // the topic for which there is no room; "": none
-	direct   linkspan.Sink                 // instead of all this; nil: this
-	onward   linkspan.Sink                 // nil: nowhere
-	sessions func(*session.Config)         // nil: the defaults
+	*mqtttest.Sink
+	direct   linkspan.Sink         // takes the messages in its place; nil: it does
+	sessions func(*session.Config) // nil: the defaults
 }
 
-func newSink() *sink {
-	s := new(sink)
-	s.changed.L = &s.mu
-	return s
-}
-
-func (s *sink) Send(ctx context.Context, m *linkspan.Message, done func(error)) {
-	s.mu.Lock()
-	s.messages = append(s.messages, m.Clone())
-	var err error
-	if s.answer != nil {
-		err = s.answer(m)
-	}
-	if s.hold {
-		s.done = append(s.done, done)
-		done = nil
-	} else {
-		s.done = append(s.done, nil)
-	}
-	onward := s.onward
-	s.changed.Broadcast()
-	s.mu.Unlock()
-	if onward != nil {
-		onward.Send(ctx, m, func(error) {})
-	}
-	if done != nil {
-		done(err)
-	}
-}
-
-func (s *sink) Room(m *linkspan.Message) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.full && (m == nil || s.shut == "" || m.Topic != s.shut)
-}
-
-// set changes s.
-func (s *sink) set(f func(*sink)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f(s)
-}
-
-// wait returns the first n messages when they have come.
-func (s *sink) wait(n int) []*linkspan.Message {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.messages) < n {
-		s.changed.Wait()
-	}
-	return slices.Clone(s.messages[:n])
-}
-
-func (s *sink) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.messages)
-}
-
-// settle completes message i.
-func (s *sink) settle(i int, err error) {
-	s.mu.Lock()
-	done := s.done[i]
-	s.done[i] = nil
-	s.mu.Unlock()
-	done(err)
-}
+func newSink() *sink { return &sink{Sink: mqtttest.NewSink()} }
 
 // bench is a listener with what it needs round it.
 type bench struct {
@@ -188,30 +110,8 @@ func (b *bench) send(m linkspan.Message) {
 	})
 }
 
-// until waits for a condition that nobody announces.
-func until(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(mqtttest.Patience)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !f() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-		<-tick.C
-	}
-}
-
 func publish(qos byte, id uint16, topic, payload string) *packet.Publish {
 	return &packet.Publish{Topic: topic, Payload: []byte(payload), QoS: qos, PacketID: id}
-}
-
-func payloads(messages []*linkspan.Message) string {
-	var all []string
-	for _, m := range messages {
-		all = append(all, string(m.Payload))
-	}
-	return strings.Join(all, " ")
 }
 
 var versions = []packet.Version{packet.V31, packet.V311, packet.V5}

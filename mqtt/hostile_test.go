@@ -42,7 +42,7 @@ func TestGarbage(t *testing.T) {
 		_ = c.Conn.Close()
 		witness.Ping()
 	}
-	until(t, "all are gone", func() bool { return b.Stats().Open.Load() == 1 })
+	mqtttest.Until(t, "all are gone", func() bool { return b.Stats().Open.Load() == 1 })
 }
 
 // A device is gone when its answer is written, which the reader itself does, in the middle of reading. It does not wait for
@@ -51,15 +51,15 @@ func TestResetBeforeTheAnswer(t *testing.T) {
 	everyVersion(t, func(t *testing.T, v packet.Version) {
 		b := start(t)
 		c := b.join(v, "d")
-		b.sink.set(func(s *sink) {
-			s.answer = func(*linkspan.Message) error {
+		b.sink.Set(func(s *mqtttest.Sink) {
+			s.Answer = func(*linkspan.Message) error {
 				_ = c.Conn.(*net.TCPConn).SetLinger(0)
 				return c.Conn.Close()
 			}
 		})
 		c.Send(publish(1, 1, "t", "last"))
-		b.sink.wait(1)
-		until(t, "the device is gone", func() bool { return b.Stats().Open.Load() == 0 })
+		b.sink.Wait(1)
+		mqtttest.Until(t, "the device is gone", func() bool { return b.Stats().Open.Load() == 0 })
 		if gone := b.Stats().Gone.Load(); gone != 1 {
 			t.Errorf("%d lost connections are counted", gone)
 		}
@@ -75,7 +75,7 @@ func TestAnnouncedLengthReservesNothing(t *testing.T) {
 		c := b.join(packet.V5, "")
 		c.Write(0x30, 0xFF, 0xFF, 0xFF, 0x7F, 0, 1, 't') // 256 MiB
 	}
-	until(t, "all has come", func() bool { return b.Stats().Sessions.Load() == n })
+	mqtttest.Until(t, "all has come", func() bool { return b.Stats().Sessions.Load() == n })
 	if grown := heap() - before; grown > n*(128<<10) {
 		t.Errorf("%d bytes a connection", grown/n)
 	}
@@ -97,21 +97,21 @@ func TestHalfClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.ExpectClosed()
-	b.sink.wait(1)
-	until(t, "it is counted", func() bool { return b.Stats().Gone.Load() == 1 })
+	b.sink.Wait(1)
+	mqtttest.Until(t, "it is counted", func() bool { return b.Stats().Gone.Load() == 1 })
 }
 
 // A device that is gone before its messages are settled leaves nothing behind.
 func TestGoneBeforeSettled(t *testing.T) {
 	b := start(t)
-	b.sink.hold = true
+	b.sink.Hold = true
 	c := b.join(packet.V5, "d1")
 	c.Send(publish(1, 1, "t", "x"), publish(2, 2, "t", "x"))
-	b.sink.wait(2)
+	b.sink.Wait(2)
 	_ = c.Conn.Close()
-	until(t, "it is gone", func() bool { return b.Stats().Open.Load() == 0 })
-	b.sink.settle(0, nil)
-	b.sink.settle(1, nil)
+	mqtttest.Until(t, "it is gone", func() bool { return b.Stats().Open.Load() == 0 })
+	b.sink.Settle(0, nil)
+	b.sink.Settle(1, nil)
 	if n := b.Stats().InFlight.Load(); n != 0 {
 		t.Errorf("%d in flight", n)
 	}

@@ -4,13 +4,11 @@ import (
 	"bufio"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -29,7 +27,7 @@ func BenchmarkIdle(b *testing.B) {
 	if s := os.Getenv("LINKSPAN_IDLE"); s != "" {
 		n, _ = strconv.Atoi(s)
 	}
-	a := newAuthority(b)
+	a := mqtttest.NewAuthority(b)
 	for _, scheme := range []string{"mqtt", "mqtts", "ws"} {
 		var used, resident int64
 		b.Run(scheme, func(b *testing.B) {
@@ -43,12 +41,12 @@ func BenchmarkIdle(b *testing.B) {
 			}
 			configure := func(c *mqtt.ListenerConfig) { c.URL = scheme + "://127.0.0.1:0" }
 			if scheme == "mqtts" {
-				configure = a.secure(scheme)
+				configure = secure(a, scheme)
 			}
 			l := start(b, configure)
 			heapBefore, before := settleMemory()
 			leave := idleDevices(b, a, scheme, l.addr, n)
-			until(b, "all are connected", func() bool { return l.Stats().Sessions.Load() == int64(n) })
+			mqtttest.Until(b, "all are connected", func() bool { return l.Stats().Sessions.Load() == int64(n) })
 			heapAfter, after := settleMemory()
 			used, resident = heapAfter-heapBefore, after-before
 			leave()
@@ -73,13 +71,9 @@ func settleMemory() (live, resident int64) {
 }
 
 // idleDevices has another process connect n devices. They leave when leave is called.
-func idleDevices(b *testing.B, a *authority, scheme, addr string, n int) (leave func()) {
-	ca := filepath.Join(b.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}), 0o600); err != nil {
-		b.Fatal(err)
-	}
+func idleDevices(b *testing.B, a *mqtttest.Authority, scheme, addr string, n int) (leave func()) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestIdleDevices$")
-	cmd.Env = append(os.Environ(), "LINKSPAN_IDLE_DEVICES="+strings.Join([]string{scheme, addr, strconv.Itoa(n), ca}, " "))
+	cmd.Env = append(os.Environ(), "LINKSPAN_IDLE_DEVICES="+strings.Join([]string{scheme, addr, strconv.Itoa(n), a.File}, " "))
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		b.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt/internal/websocket"
+	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/linkspan/linkspan/session"
 )
@@ -44,7 +44,7 @@ func (f *flaky) Close() error {
 
 // A system without file descriptors is waited for, and said once.
 func TestAcceptGoesOn(t *testing.T) {
-	var log lockedBuffer
+	var log mqtttest.Log
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 	cfg := DefaultListenerConfig()
 	cfg.URL = "mqtt://127.0.0.1:0"
@@ -62,31 +62,12 @@ func TestAcceptGoesOn(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	for !strings.Contains(log.String(), "cannot accept") {
-		<-time.After(time.Millisecond)
-	}
+	mqtttest.Until(t, "it is said", func() bool { return log.Count("cannot accept") > 0 })
 	cancel()
 	<-tired
-	if n := strings.Count(log.String(), "cannot accept"); n != 1 {
+	if n := log.Count("cannot accept"); n != 1 {
 		t.Errorf("said %d times", n)
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // Packets leave in one frame, with control frames behind it; no packets leave in none.

@@ -14,28 +14,28 @@ import (
 func TestAckMeansStored(t *testing.T) {
 	everyVersion(t, func(t *testing.T, v packet.Version) {
 		b := start(t)
-		b.sink.hold = true
+		b.sink.Hold = true
 		c := b.join(v, "d1")
 		c.Send(publish(1, 7, "a/b", "one"))
-		m := b.sink.wait(1)[0]
+		m := b.sink.Wait(1)[0]
 		if m.Topic != "a/b" || m.QoS != 1 || m.Client != "d1" || m.Endpoint != "test" || m.Received.IsZero() {
 			t.Errorf("message %+v", m)
 		}
 		c.Ping() // the answer to this comes first
-		b.sink.settle(0, nil)
+		b.sink.Settle(0, nil)
 		c.ExpectAck(packet.PUBACK, 7, packet.Success)
 
 		c.Send(publish(2, 8, "a/b", "two"))
-		b.sink.wait(2)
+		b.sink.Wait(2)
 		c.Ping()
-		b.sink.settle(1, nil)
+		b.sink.Settle(1, nil)
 		c.ExpectAck(packet.PUBREC, 8, packet.Success)
 		c.Send(&packet.Ack{Type: packet.PUBREL, PacketID: 8})
 		c.ExpectAck(packet.PUBCOMP, 8, packet.Success)
 
 		c.Send(publish(0, 0, "a/b", "three"))
-		b.sink.wait(3)
-		b.sink.settle(2, nil)
+		b.sink.Wait(3)
+		b.sink.Settle(2, nil)
 		s := b.Stats()
 		if got := fmt.Sprint(s.Acked[0].Load(), s.Acked[1].Load(), s.Acked[2].Load(), s.InFlight.Load()); got != "1 1 1 0" {
 			t.Errorf("acked by QoS and in flight: %s", got)
@@ -46,14 +46,14 @@ func TestAckMeansStored(t *testing.T) {
 // P3 [MQTT-4.6.0-2], [MQTT-4.6.0-3]: acks keep the order of the messages, in whatever order the sink completes.
 func TestAcksInOrder(t *testing.T) {
 	b := start(t)
-	b.sink.hold = true
+	b.sink.Hold = true
 	c := b.join(packet.V5, "d1")
 	for id := uint16(1); id <= 6; id++ {
 		c.Send(publish(byte(1+id%2), id, "t", "x"))
 	}
-	b.sink.wait(6)
+	b.sink.Wait(6)
 	for _, i := range []int{5, 3, 1, 0, 4, 2} {
-		b.sink.settle(i, nil)
+		b.sink.Settle(i, nil)
 	}
 	for id := uint16(1); id <= 6; id++ {
 		c.ExpectAck(packet.PUBACK+packet.Type(id%2), id, packet.Success)
@@ -72,7 +72,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(err.Error(), func(t *testing.T) {
 			b := start(t)
-			b.sink.answer = func(*linkspan.Message) error { return fmt.Errorf("send: %w", err) }
+			b.sink.Answer = func(*linkspan.Message) error { return fmt.Errorf("send: %w", err) }
 			c := b.join(packet.V5, "d1")
 			c.Send(publish(0, 0, "t", "x"), publish(1, 1, "t", "x"), publish(2, 2, "t", "x"), publish(2, 2, "t", "x"))
 			a := c.ExpectAck(packet.PUBACK, 1, reason)
@@ -93,7 +93,7 @@ func TestRefusalEndsMQTT3(t *testing.T) {
 	for _, v := range []packet.Version{packet.V31, packet.V311} {
 		for qos := byte(1); qos <= 2; qos++ {
 			b := start(t)
-			b.sink.answer = func(m *linkspan.Message) error {
+			b.sink.Answer = func(m *linkspan.Message) error {
 				if string(m.Payload) == "bad" {
 					return linkspan.ErrNoRoute
 				}
@@ -118,12 +118,12 @@ func TestRetriableErrorEndsConnection(t *testing.T) {
 		linkspan.ErrClosed: packet.ServerShuttingDown, errors.New("timeout"): packet.ServerBusy,
 	} {
 		b := start(t)
-		b.sink.hold = true
+		b.sink.Hold = true
 		c := b.join(packet.V5, "d1")
 		c.Send(publish(1, 1, "t", "x"), publish(1, 2, "t", "x"))
-		b.sink.wait(2)
-		b.sink.settle(1, nil)
-		b.sink.settle(0, err) // 2 must not be acknowledged either: 1 was before it
+		b.sink.Wait(2)
+		b.sink.Settle(1, nil)
+		b.sink.Settle(0, err) // 2 must not be acknowledged either: 1 was before it
 		c.ExpectDisconnect(reason)
 		if n := b.Stats().Abandoned.Load(); n != 1 {
 			t.Errorf("%d abandoned", n)
@@ -135,25 +135,25 @@ func TestRetriableErrorEndsConnection(t *testing.T) {
 func TestQoS2Once(t *testing.T) {
 	everyVersion(t, func(t *testing.T, v packet.Version) {
 		b := start(t)
-		b.sink.hold = true
+		b.sink.Hold = true
 		c := b.join(v, "d1")
 		again := publish(2, 5, "t", "x")
 		again.Dup = true
 		c.Send(publish(2, 5, "t", "x"), again)
-		b.sink.wait(1)
+		b.sink.Wait(1)
 		c.Ping()
-		b.sink.settle(0, nil)
+		b.sink.Settle(0, nil)
 		c.ExpectAck(packet.PUBREC, 5, packet.Success)
 		c.Send(again)
 		c.ExpectAck(packet.PUBREC, 5, packet.Success)
 		c.Send(&packet.Ack{Type: packet.PUBREL, PacketID: 5})
 		c.ExpectAck(packet.PUBCOMP, 5, packet.Success)
-		if n := b.sink.count(); n != 1 {
+		if n := b.sink.Count(); n != 1 {
 			t.Errorf("%d messages", n)
 		}
 		c.Send(publish(2, 5, "t", "next")) // a new message [MQTT-4.3.3-12]
-		b.sink.wait(2)
-		b.sink.settle(1, nil)
+		b.sink.Wait(2)
+		b.sink.Settle(1, nil)
 		c.ExpectAck(packet.PUBREC, 5, packet.Success)
 		if n := b.Stats().Repeated.Load(); n != 2 {
 			t.Errorf("%d repeated", n)
@@ -166,7 +166,7 @@ func TestQoS2Once(t *testing.T) {
 func TestPubrelBeforePubrec(t *testing.T) {
 	everyVersion(t, func(t *testing.T, v packet.Version) {
 		b := start(t)
-		b.sink.hold = true
+		b.sink.Hold = true
 		c := b.join(v, "d1")
 		c.Send(publish(2, 7, "t", "x"), &packet.Ack{Type: packet.PUBREL, PacketID: 7}, publish(2, 7, "t", "x"))
 		if v == packet.V5 {
@@ -174,8 +174,8 @@ func TestPubrelBeforePubrec(t *testing.T) {
 		} else {
 			c.ExpectClosed()
 		}
-		b.sink.settle(0, nil)
-		if n := b.sink.count(); n != 1 {
+		b.sink.Settle(0, nil)
+		if n := b.sink.Count(); n != 1 {
 			t.Errorf("%d messages", n)
 		}
 	})
@@ -202,7 +202,7 @@ func TestReceiveMaximum(t *testing.T) {
 	small := func(c *mqtt.ListenerConfig) { c.ReceiveMaximum = 3 }
 	t.Run("exceeded", func(t *testing.T) {
 		b := start(t, small)
-		b.sink.hold = true
+		b.sink.Hold = true
 		c := b.dial(packet.V5)
 		ack := c.Connect(packet.Connect{ClientID: "d1", CleanStart: true})
 		if ack.Properties.ReceiveMaximum != 3 {
@@ -210,8 +210,8 @@ func TestReceiveMaximum(t *testing.T) {
 		}
 		c.Send(publish(1, 1, "t", "x"), publish(2, 2, "t", "x"), publish(1, 3, "t", "x"), publish(0, 0, "t", "x"), publish(1, 4, "t", "x"))
 		c.ExpectDisconnect(packet.ReceiveMaximumExceeded)
-		for i := range b.sink.wait(4) {
-			b.sink.settle(i, nil)
+		for i := range b.sink.Wait(4) {
+			b.sink.Settle(i, nil)
 		}
 	})
 	t.Run("counts until PUBCOMP", func(t *testing.T) {
@@ -235,7 +235,7 @@ func TestReceiveMaximum(t *testing.T) {
 // P6: MQTT 3 knows no Receive Maximum. A device that sends more is read more slowly, and loses nothing.
 func TestWindowHoldsBackMQTT3(t *testing.T) {
 	b := start(t, func(c *mqtt.ListenerConfig) { c.ReceiveMaximum = 2 })
-	b.sink.hold = true
+	b.sink.Hold = true
 	c := b.join(packet.V311, "d1")
 	const n = 50
 	for id := uint16(1); id <= n; id++ {
@@ -243,11 +243,11 @@ func TestWindowHoldsBackMQTT3(t *testing.T) {
 	}
 	c.Ping() // answered out of turn
 	for i := range n {
-		b.sink.wait(i + 1)
-		if have := b.sink.count(); have > i+2 {
+		b.sink.Wait(i + 1)
+		if have := b.sink.Count(); have > i+2 {
 			t.Fatalf("%d in flight", have-i)
 		}
-		b.sink.settle(i, nil)
+		b.sink.Settle(i, nil)
 		c.ExpectAck(packet.PUBACK, uint16(i+1), packet.Success)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -25,7 +26,7 @@ func (b bounded) Send(ctx context.Context, m *linkspan.Message, done func(error)
 // publishes.
 func TestTakeoverEndsBacklog(t *testing.T) {
 	s := newSink()
-	s.full = true
+	s.Full = true
 	next := make(chan struct{})
 	var handed atomic.Int32
 	s.direct = bounded{func(ctx context.Context, m *linkspan.Message, done func(error)) {
@@ -43,18 +44,18 @@ func TestTakeoverEndsBacklog(t *testing.T) {
 		all = publish(0, 0, "t", "old").Append(all, packet.V311)
 	}
 	old.Write(all...)
-	until(t, "they wait", func() bool { return b.Stats().Backlog.Load() > 0 })
+	mqtttest.Until(t, "they wait", func() bool { return b.Stats().Backlog.Load() > 0 })
 	c := b.dial(packet.V311)
-	s.set(func(s *sink) { s.full = false })
+	s.Set(func(s *mqtttest.Sink) { s.Full = false })
 	<-next
 	c.Write(publish(0, 0, "t", "new").Append((&packet.Connect{Version: packet.V311, ClientID: "d", CleanStart: true}).Append(nil), packet.V311)...)
 	c.Expect(packet.CONNACK, nil)
 	old.ExpectClosed()
-	until(t, "the old one is gone", func() bool { return b.Stats().Open.Load() == 1 })
+	mqtttest.Until(t, "the old one is gone", func() bool { return b.Stats().Open.Load() == 1 })
 	c.Send(publish(1, 1, "t", "last"))
 	c.ExpectAck(packet.PUBACK, 1, packet.Success)
 	seen := false
-	for i, m := range s.wait(s.count()) {
+	for i, m := range s.Wait(s.Count()) {
 		if string(m.Payload) == "new" {
 			seen = true
 		} else if seen && string(m.Payload) == "old" {
@@ -73,11 +74,11 @@ func TestGoodbyeDeletesWillAtOnce(t *testing.T) {
 		for _, end := range []string{"takeover", "drain", "room"} {
 			t.Run(fmt.Sprint(end, " ", reason), func(t *testing.T) {
 				b := start(t)
-				b.sink.set(func(s *sink) { s.full = true })
+				b.sink.Set(func(s *mqtttest.Sink) { s.Full = true })
 				c := b.dial(packet.V5)
 				c.Connect(packet.Connect{ClientID: "d", CleanStart: true, Will: &packet.Will{Topic: "will"}})
 				c.Send(publish(0, 0, "t", "1"), &packet.Disconnect{Reason: reason}, publish(0, 0, "t", "after the end"))
-				until(t, "all is digested", func() bool { return b.Stats().PacketsIn.Load() >= 3 })
+				mqtttest.Until(t, "all is digested", func() bool { return b.Stats().PacketsIn.Load() >= 3 })
 				_ = c.Conn.Close()
 				wills, messages := 0, 0
 				switch end {
@@ -88,8 +89,8 @@ func TestGoodbyeDeletesWillAtOnce(t *testing.T) {
 				case "room":
 					messages = 1
 				}
-				b.sink.set(func(s *sink) { s.full = false })
-				until(t, "it is gone", func() bool { return b.Stats().Sessions.Load() == 0 })
+				b.sink.Set(func(s *mqtttest.Sink) { s.Full = false })
+				mqtttest.Until(t, "it is gone", func() bool { return b.Stats().Sessions.Load() == 0 })
 				b.shutdown()
 				if err := b.registry.Close(context.Background()); err != nil {
 					t.Fatal(err)
@@ -97,7 +98,7 @@ func TestGoodbyeDeletesWillAtOnce(t *testing.T) {
 				if reason == packet.DisconnectWithWill {
 					wills = 1
 				}
-				for _, m := range b.sink.wait(b.sink.count()) {
+				for _, m := range b.sink.Wait(b.sink.Count()) {
 					if m.Topic == "will" {
 						wills--
 					} else {

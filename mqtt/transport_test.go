@@ -1,19 +1,11 @@
 package mqtt_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -27,74 +19,23 @@ import (
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
-// authority signs certificates for tests.
-type authority struct {
-	t    testing.TB
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pool *x509.CertPool
-}
-
-func newAuthority(t testing.TB) *authority {
-	a := &authority{t: t, pool: x509.NewCertPool()}
-	a.key, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true,
-		BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.cert, _ = x509.ParseCertificate(der)
-	a.pool.AddCert(a.cert)
-	return a
-}
-
-// issue writes a certificate with that name, and its key, and returns them.
-func (a *authority) issue(name, certFile, keyFile string) tls.Certificate {
-	a.t.Helper()
-	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	keyDER, _ := x509.MarshalPKCS8PrivateKey(key)
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-	for file, text := range map[string][]byte{certFile: certPEM, keyFile: keyPEM} {
-		if err := os.WriteFile(file, text, 0o600); err != nil {
-			a.t.Fatal(err)
-		}
-	}
-	pair, err := tls.X509KeyPair(certPEM, keyPEM)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return pair
-}
-
 // secure makes a TLS listener of the configuration.
-func (a *authority) secure(scheme string) func(*mqtt.ListenerConfig) {
-	dir := a.t.TempDir()
-	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	a.issue("first", cert, key)
+func secure(a *mqtttest.Authority, scheme string) func(*mqtt.ListenerConfig) {
+	cert, key := a.Issue("first", "127.0.0.1")
 	return func(c *mqtt.ListenerConfig) {
 		c.URL = scheme + "://127.0.0.1:0"
 		c.TLS.Cert, c.TLS.Key = cert, key
 	}
 }
 
-func (a *authority) client() *tls.Config { return &tls.Config{RootCAs: a.pool} }
-
 // transports connect a test to a listener by each of the ways in.
 func transports(t *testing.T, f func(t *testing.T, b *bench, dial func() *mqtttest.Client)) {
-	a := newAuthority(t)
+	a := mqtttest.NewAuthority(t)
 	for _, scheme := range []string{"mqtt", "mqtts", "ws", "wss"} {
 		t.Run(scheme, func(t *testing.T) {
 			configure := func(c *mqtt.ListenerConfig) { c.URL = scheme + "://127.0.0.1:0" }
 			if strings.HasSuffix(scheme, "s") && scheme != "ws" {
-				configure = a.secure(scheme)
+				configure = secure(a, scheme)
 			}
 			b := start(t, configure)
 			f(t, b, func() *mqtttest.Client {
@@ -103,7 +44,7 @@ func transports(t *testing.T, f func(t *testing.T, b *bench, dial func() *mqttte
 					t.Fatal(err)
 				}
 				if scheme == "mqtts" || scheme == "wss" {
-					cfg := a.client()
+					cfg := a.Client()
 					cfg.ServerName = "127.0.0.1"
 					nc = tls.Client(nc, cfg)
 				}
@@ -127,7 +68,7 @@ func TestTransports(t *testing.T) {
 			up := publish(1, uint16(i+1), "up", strings.Repeat("u", size))
 			c.Send(up)
 			c.ExpectAck(packet.PUBACK, uint16(i+1), packet.Success)
-			if got := b.sink.wait(i + 1)[i]; string(got.Payload) != string(up.Payload) {
+			if got := b.sink.Wait(i + 1)[i]; string(got.Payload) != string(up.Payload) {
 				t.Errorf("%d bytes became %d", size, len(got.Payload))
 			}
 			b.send(linkspan.Message{Topic: "down", Payload: up.Payload, QoS: 1})
@@ -180,24 +121,29 @@ func TestSlowReaderOnTransports(t *testing.T) {
 // VXM-A4: a new certificate is used for new connections, old ones stay; one that does not fit is not used.
 func TestCertificateReload(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t)
+	a := mqtttest.NewAuthority(t)
 	var files mqtt.TLSConfig
-	configure := a.secure("mqtts")
+	configure := secure(a, "mqtts")
 	b := start(t, configure, func(c *mqtt.ListenerConfig) { files = c.TLS })
 	name := func() string {
-		nc, err := tls.Dial("tcp", b.addr, a.client())
+		nc, err := tls.Dial("tcp", b.addr, a.Client())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer nc.Close()
 		return nc.ConnectionState().PeerCertificates[0].Subject.CommonName
 	}
-	old := mqtttest.DialTLS(t, b.addr, packet.V5, a.client()).Join("d1")
+	old := mqtttest.DialTLS(t, b.addr, packet.V5, a.Client()).Join("d1")
 	if got := name(); got != "first" {
 		t.Errorf("certificate %q", got)
 	}
-	a.issue("second", files.Cert, files.Key)
-	until(t, "the new certificate is used", func() bool { return name() == "second" })
+	cert, key := a.Issue("second", "127.0.0.1")
+	for from, to := range map[string]string{cert: files.Cert, key: files.Key} {
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mqtttest.Until(t, "the new certificate is used", func() bool { return name() == "second" })
 	old.Ping()
 	later := time.Now().Add(time.Minute)
 	if err := os.WriteFile(files.Cert, []byte("nonsense"), 0o600); err != nil {
@@ -213,14 +159,9 @@ func TestCertificateReload(t *testing.T) {
 
 // ENM-A11: with client authorities, a device needs a certificate, which the login shows.
 func TestMutualTLS(t *testing.T) {
-	a := newAuthority(t)
-	dir := t.TempDir()
-	ca := filepath.Join(dir, "ca.pem")
-	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	b := start(t, a.secure("mqtts"), func(c *mqtt.ListenerConfig) {
-		c.TLS.ClientCA = ca
+	a := mqtttest.NewAuthority(t)
+	b := start(t, secure(a, "mqtts"), func(c *mqtt.ListenerConfig) {
+		c.TLS.ClientCA = a.File
 		c.Authenticate = func(l *mqtt.Login) packet.Reason {
 			if l.TLS != nil && l.TLS.PeerCertificates[0].Subject.CommonName == "device-7" {
 				return packet.Success
@@ -228,16 +169,21 @@ func TestMutualTLS(t *testing.T) {
 			return packet.NotAuthorized
 		}
 	})
-	known := a.client()
-	known.Certificates = []tls.Certificate{a.issue("device-7", filepath.Join(dir, "c"), filepath.Join(dir, "k"))}
-	mqtttest.DialTLS(t, b.addr, packet.V5, known).Join("d1").Ping()
-	other := a.client()
-	other.Certificates = []tls.Certificate{a.issue("device-8", filepath.Join(dir, "c"), filepath.Join(dir, "k"))}
-	if ack := mqtttest.DialTLS(t, b.addr, packet.V5, other).TryConnect(packet.Connect{ClientID: "d1"}); ack.Reason != packet.NotAuthorized {
+	with := func(name string) *tls.Config {
+		pair, err := tls.LoadX509KeyPair(a.Issue(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := a.Client()
+		cfg.Certificates = []tls.Certificate{pair}
+		return cfg
+	}
+	mqtttest.DialTLS(t, b.addr, packet.V5, with("device-7")).Join("d1").Ping()
+	if ack := mqtttest.DialTLS(t, b.addr, packet.V5, with("device-8")).TryConnect(packet.Connect{ClientID: "d1"}); ack.Reason != packet.NotAuthorized {
 		t.Errorf("another certificate: %v", ack.Reason)
 	}
-	mqtttest.DialTLS(t, b.addr, packet.V5, a.client()).ExpectClosed()
-	old := a.client()
+	mqtttest.DialTLS(t, b.addr, packet.V5, a.Client()).ExpectClosed()
+	old := a.Client()
 	old.MinVersion, old.MaxVersion = tls.VersionTLS11, tls.VersionTLS11
 	if nc, err := tls.Dial("tcp", b.addr, old); err == nil {
 		nc.Close()

@@ -10,55 +10,14 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt/client"
+	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
-
-// batches takes custody as a Kafka client does: later, many at a time, from a goroutine of its own.
-type batches struct {
-	mu   sync.Mutex
-	some sync.Cond
-	done []func(error)
-	end  bool
-}
-
-func (b *batches) Send(_ context.Context, _ *linkspan.Message, done func(error)) {
-	b.mu.Lock()
-	b.done = append(b.done, done)
-	b.mu.Unlock()
-	b.some.Signal()
-}
-
-func (b *batches) run() {
-	var work []func(error)
-	for {
-		b.mu.Lock()
-		for len(b.done) == 0 && !b.end {
-			b.some.Wait()
-		}
-		if b.end {
-			b.mu.Unlock()
-			return
-		}
-		work, b.done = b.done, work[:0]
-		b.mu.Unlock()
-		for _, done := range work {
-			done(nil)
-		}
-	}
-}
-
-func (b *batches) stop() {
-	b.mu.Lock()
-	b.end = true
-	b.mu.Unlock()
-	b.some.Signal()
-}
 
 // benchmark connects a client and a bare socket that is its broker.
 func benchmark(b *testing.B, v packet.Version, to linkspan.Sink) (*client.Client, net.Conn) {
@@ -89,30 +48,15 @@ func benchmark(b *testing.B, v packet.Version, to linkspan.Sink) (*client.Client
 	return c, nc
 }
 
-// report tells what the whole process used; the broker's side of it is a loop of system calls.
-func report(b *testing.B, began time.Duration) {
-	b.ReportMetric(float64(cpu()-began)/float64(b.N), "cpu-ns/op")
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
-}
-
-func cpu() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// BenchmarkUplink measures messages of 100 bytes from the broker, of which window are in flight.
+// BenchmarkUplink measures messages of 100 bytes from the broker, of which window are in flight. cpu-ns/op is what the whole process
+// used; the broker's side of it is a loop of system calls.
 func BenchmarkUplink(b *testing.B) {
 	for _, qos := range []byte{0, 1} {
 		for _, window := range []int{20, 500} {
 			for _, v := range []packet.Version{packet.V311, packet.V5} {
 				b.Run(fmt.Sprintf("qos=%d/window=%d/v=%v", qos, window, v), func(b *testing.B) {
-					s := new(batches)
-					s.some.L = &s.mu
-					var running sync.WaitGroup
-					running.Go(s.run)
-					defer running.Wait()
-					defer s.stop()
+					s := mqtttest.NewBatches()
+					defer s.Stop()
 					c, nc := benchmark(b, v, s)
 					one := publish(qos, 1, "sensors/hall-1/t7/temperature", strings.Repeat("x", 100)).Append(nil, v)
 					var burst []byte
@@ -122,7 +66,7 @@ func BenchmarkUplink(b *testing.B) {
 					acks := make([]byte, 64<<10)
 					b.ReportAllocs()
 					b.ResetTimer()
-					began := cpu()
+					began := mqtttest.CPU()
 					for sent := 0; sent < b.N; sent += window {
 						if _, err := nc.Write(burst); err != nil {
 							b.Fatal(err)
@@ -139,7 +83,7 @@ func BenchmarkUplink(b *testing.B) {
 						runtime.Gosched()
 					}
 					b.StopTimer()
-					report(b, began)
+					mqtttest.Report(b, began)
 				})
 			}
 		}
@@ -160,7 +104,7 @@ func BenchmarkDownlink(b *testing.B) {
 				done := func(error) { <-room }
 				b.ReportAllocs()
 				b.ResetTimer()
-				began := cpu()
+				began := mqtttest.CPU()
 				for range b.N {
 					room <- struct{}{}
 					c.Send(context.Background(), &m, done)
@@ -169,7 +113,7 @@ func BenchmarkDownlink(b *testing.B) {
 					room <- struct{}{}
 				}
 				b.StopTimer()
-				report(b, began)
+				mqtttest.Report(b, began)
 			})
 		}
 	}

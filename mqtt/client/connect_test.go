@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/mqtt/client"
+	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -86,14 +87,14 @@ func TestRefusedLogin(t *testing.T) {
 			_ = p.Conn.Close()
 		}
 		b.welcome(packet.Connack{})
-		until(t, "it is connected", func() bool { return r.Status().Connected })
+		mqtttest.Until(t, "it is connected", func() bool { return r.Status().Connected })
 		if n := r.Stats().Failures[client.CauseLogin].Load(); n != 3 {
 			t.Errorf("%d failures", n)
 		}
-		if n := r.log.count("level=WARN", "bad user name or password"); n != 1 {
+		if n := r.log.Count("level=WARN", "bad user name or password"); n != 1 {
 			t.Errorf("%d warnings", n)
 		}
-		if n := r.log.count("secret-word"); n != 0 {
+		if n := r.log.Count("secret-word"); n != 0 {
 			t.Error("the password is in the log")
 		}
 	}
@@ -146,7 +147,7 @@ func TestBrokerDownAtStart(t *testing.T) {
 	_ = down.ln.Close()
 	b := newBroker(t)
 	r := start(t, "mqtt://"+down.addr)
-	until(t, "it has tried", func() bool { return r.Stats().Failures[client.CauseNetwork].Load() > 3 })
+	mqtttest.Until(t, "it has tried", func() bool { return r.Stats().Failures[client.CauseNetwork].Load() > 3 })
 	if s := r.Status(); s.Connected || s.LastError == "" {
 		t.Errorf("%+v", s)
 	}
@@ -186,7 +187,7 @@ func TestSessionTakenOver(t *testing.T) {
 	if n := r.Stats().Losses[client.CauseTaken].Load(); n != 1 {
 		t.Errorf("%d losses", n)
 	}
-	if n := r.log.count("level=ERROR", "another Linkspan", "linkspan-plant"); n != 1 {
+	if n := r.log.Count("level=ERROR", "another Linkspan", "linkspan-plant"); n != 1 {
 		t.Errorf("%d lines", n)
 	}
 }
@@ -212,7 +213,7 @@ func TestServerReference(t *testing.T) {
 					next = first
 				}
 				next.welcome(packet.Connack{})
-				if n := r.log.count("level=WARN", "elsewhere", second.addr); n != 1 {
+				if n := r.log.Count("level=WARN", "elsewhere", second.addr); n != 1 {
 					t.Errorf("%d warnings", n)
 				}
 			}
@@ -231,7 +232,7 @@ func TestNoBroker(t *testing.T) {
 		r := start(t, "mqtt://"+b.addr, version("5"), config(func(c *client.Config) { c.SessionExpiry = 0 }))
 		p := b.accept()
 		p.Write([]byte(answer)...)
-		until(t, name+" is refused", func() bool { return r.Stats().Failures[client.CauseProtocol].Load() > 0 })
+		mqtttest.Until(t, name+" is refused", func() bool { return r.Stats().Failures[client.CauseProtocol].Load() > 0 })
 		_ = p.Conn.Close()
 		b.welcome(packet.Connack{})
 	}
@@ -253,7 +254,7 @@ func TestConnectTimeout(t *testing.T) {
 				t.Cleanup(func() { _ = nc.Close() })
 			}
 		})
-		until(t, name+" is given up", func() bool {
+		mqtttest.Until(t, name+" is given up", func() bool {
 			return r.Stats().Failures[client.CauseTimeout].Load() > 0 && answer == nil || r.Stats().Losses[client.CauseTimeout].Load() > 0
 		})
 		_ = b.ln.Close()

@@ -201,7 +201,7 @@ func TestBrokerLimits(t *testing.T) {
 	if l.MaximumQoS != 1 || l.Retain || l.MaxPacketSize != 100 || l.ReceiveMaximum != 2 || l.KeepAlive != 7*time.Second || !l.Shared {
 		t.Errorf("%+v", l)
 	}
-	if n := r.log.count("level=WARN", "messages are sent without"); n != 1 {
+	if n := r.log.Count("level=WARN", "messages are sent without"); n != 1 {
 		t.Errorf("%d warnings", n)
 	}
 }

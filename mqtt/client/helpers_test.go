@@ -2,17 +2,14 @@ package client_test
 
 import (
 	"context"
-	"crypto/sha1"
-	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws"
 	"go.uber.org/goleak"
 
 	"github.com/linkspan/linkspan"
@@ -137,8 +134,8 @@ func dup(p *packet.Publish) *packet.Publish {
 type run struct {
 	*client.Client
 	t     testing.TB
-	sink  *sink
-	log   *lines
+	sink  *mqtttest.Sink
+	log   *mqtttest.Log
 	stop  context.CancelFunc
 	ended chan error
 }
@@ -171,7 +168,7 @@ func start(t testing.TB, url string, options ...option) *run {
 	if err := s.cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	r := &run{t: t, sink: newSink(), log: new(lines), ended: make(chan error, 1)}
+	r := &run{t: t, sink: mqtttest.NewSink(), log: new(mqtttest.Log), ended: make(chan error, 1)}
 	r.Client = client.New(s.cfg, s.filters, s.state, slog.New(slog.NewTextHandler(r.log, nil)))
 	r.SetPatience(s.quiet)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -183,6 +180,16 @@ func start(t testing.TB, url string, options ...option) *run {
 	go func() { r.ended <- r.Run(ctx, to) }()
 	t.Cleanup(r.shutdown)
 	return r
+}
+
+// joined runs a client of a broker, connected and subscribed to the topic a.
+func joined(t testing.TB, options ...option) (*broker, *run, *peer) {
+	t.Helper()
+	b := newBroker(t)
+	r := start(t, "mqtt://"+b.addr, append([]option{filters("a")}, options...)...)
+	p := b.welcome(packet.Connack{})
+	p.subscribed()
+	return b, r, p
 }
 
 // shutdown ends the client, and returns when it has ended. Safe twice.
@@ -237,143 +244,6 @@ func pending(t testing.TB, c chan error) {
 	}
 }
 
-// sink takes custody when it is told to.
-type sink struct {
-	mu       sync.Mutex
-	changed  sync.Cond
-	messages []*linkspan.Message
-	done     []func(error)
-	hold     bool                          // done waits for settle
-	answer   func(*linkspan.Message) error // nil: custody
-	full     bool                          // no room
-}
-
-func newSink() *sink {
-	s := new(sink)
-	s.changed.L = &s.mu
-	return s
-}
-
-func (s *sink) Send(_ context.Context, m *linkspan.Message, done func(error)) {
-	s.mu.Lock()
-	s.messages = append(s.messages, m.Clone())
-	var err error
-	if s.answer != nil {
-		err = s.answer(m)
-	}
-	if s.hold {
-		s.done = append(s.done, done)
-		done = nil
-	} else {
-		s.done = append(s.done, nil)
-	}
-	s.changed.Broadcast()
-	s.mu.Unlock()
-	if done != nil {
-		done(err)
-	}
-}
-
-func (s *sink) Room(*linkspan.Message) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.full
-}
-
-// set changes s.
-func (s *sink) set(f func(*sink)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f(s)
-}
-
-// wait returns the first n messages when they have come.
-func (s *sink) wait(n int) []*linkspan.Message {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	tardy := time.AfterFunc(mqtttest.Patience, func() { panic("the messages do not come") })
-	defer tardy.Stop()
-	for len(s.messages) < n {
-		s.changed.Wait()
-	}
-	return slices.Clone(s.messages[:n])
-}
-
-func (s *sink) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.messages)
-}
-
-// settle completes message i.
-func (s *sink) settle(i int, err error) {
-	s.mu.Lock()
-	done := s.done[i]
-	s.done[i] = nil
-	s.mu.Unlock()
-	done(err)
-}
-
-func payloads(messages []*linkspan.Message) string {
-	var all []string
-	for _, m := range messages {
-		all = append(all, string(m.Payload))
-	}
-	return strings.Join(all, " ")
-}
-
-// got checks the payloads of all messages that have come.
-func (s *sink) got(t testing.TB, want string) {
-	t.Helper()
-	n := len(strings.Fields(want))
-	s.wait(n)
-	if have := payloads(s.wait(s.count())); have != want {
-		t.Fatalf("the sink has %q, want %q", have, want)
-	}
-}
-
-// lines is a log.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// count returns how many lines have all of parts.
-func (l *lines) count(parts ...string) (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.text.String()) {
-		has := true
-		for _, p := range parts {
-			has = has && strings.Contains(line, p)
-		}
-		if has {
-			n++
-		}
-	}
-	return n
-}
-
-// until waits for a condition that nobody announces.
-func until(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(mqtttest.Patience)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !f() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-		<-tick.C
-	}
-}
-
 // memory is a State.
 type memory struct {
 	mu    sync.Mutex
@@ -399,8 +269,10 @@ var resumed = packet.Connack{SessionPresent: true}
 
 var everyVersion = []packet.Version{packet.V31, packet.V311, packet.V5}
 
-// accepts is a server's answer to the key of a WebSocket [RFC 6455, 4.2.2].
-func accepts(key string) string {
-	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	return base64.StdEncoding.EncodeToString(sum[:])
+// upgraded answers the request for a WebSocket.
+func upgraded(t testing.TB, nc net.Conn) {
+	t.Helper()
+	if _, err := (ws.Upgrader{Protocol: func([]byte) bool { return true }}).Upgrade(nc); err != nil {
+		t.Fatal(err)
+	}
 }

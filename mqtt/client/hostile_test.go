@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -91,20 +92,10 @@ func FuzzWebSocket(f *testing.F) {
 			t.Fatal(err)
 		}
 		_ = nc.SetDeadline(time.Now().Add(mqtttest.Patience))
-		head := make([]byte, 4096)
-		n, err := nc.Read(head)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, key, _ := strings.Cut(string(head[:n]), "Sec-WebSocket-Key: ")
-		key, _, _ = strings.Cut(key, "\r\n")
-		_, _ = nc.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-			"Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Accept: " + accepts(key) + "\r\n\r\n"))
+		upgraded(t, nc)
 		_, _ = nc.Write(sent)
 		_ = nc.(*net.TCPConn).CloseWrite()
-		for err == nil {
-			_, err = nc.Read(head)
-		}
+		_, _ = io.Copy(io.Discard, nc)
 		_ = nc.Close()
 		_ = ln.Close()
 		running.Wait()

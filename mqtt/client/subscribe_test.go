@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/linkspan/linkspan/mqtt/client"
+	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -64,7 +65,7 @@ func TestResubscribe(t *testing.T) {
 			p.quiet()
 			p.Send(publish(1, 9, "b", "sent-meanwhile"))
 			p.ExpectAck(packet.PUBACK, 9, packet.Success)
-			r.sink.got(t, "sent-meanwhile")
+			r.sink.Got(t, "sent-meanwhile")
 			_ = p.Conn.Close()
 
 			p = b.welcome(packet.Connack{})
@@ -90,7 +91,7 @@ func TestChangedFilters(t *testing.T) {
 	known := new(memory)
 	r := start(t, "mqtt://"+b.addr, filters("a", "b", "c"), state(known))
 	b.welcome(packet.Connack{}).subscribedTo(3)
-	until(t, "it is remembered", func() bool {
+	mqtttest.Until(t, "it is remembered", func() bool {
 		w := known.Load().Workers
 		return len(w) == 1 && len(w[0].Subscriptions) == 3 && !w[0].Subscriptions[0].Unsure
 	})
@@ -108,11 +109,11 @@ func TestChangedFilters(t *testing.T) {
 	p.Send(publish(1, 1, "a", "not-wanted-any-more"), publish(1, 2, "b", "wanted"))
 	p.ExpectAck(packet.PUBACK, 1, packet.Success)
 	p.ExpectAck(packet.PUBACK, 2, packet.Success)
-	r.sink.got(t, "wanted")
+	r.sink.Got(t, "wanted")
 	if n := r.Stats().Unwanted.Load(); n != 1 {
 		t.Errorf("%d unwanted", n)
 	}
-	until(t, "it is remembered", func() bool { return len(known.Load().Workers[0].Subscriptions) == 2 })
+	mqtttest.Until(t, "it is remembered", func() bool { return len(known.Load().Workers[0].Subscriptions) == 2 })
 }
 
 // P5: a process that is killed between SUBSCRIBE and SUBACK leaves nothing that the next one relies on.
@@ -143,10 +144,10 @@ func TestUnknownSession(t *testing.T) {
 			p.Send(&packet.Suback{PacketID: s.PacketID, Reasons: []packet.Reason{packet.GrantedQoS1}})
 		}
 	}
-	until(t, "it is subscribed", func() bool { return len(r.Status().Filters) == 1 })
+	mqtttest.Until(t, "it is subscribed", func() bool { return len(r.Status().Filters) == 1 })
 	p.Send(publish(0, 0, "x", "stale"), publish(1, 2, "a", "late"))
 	p.ExpectAck(packet.PUBACK, 2, packet.Success)
-	r.sink.got(t, "early late")
+	r.sink.Got(t, "early late")
 }
 
 // CON-A2, CON-W3: overlapping filters give one record for each message, with one warning that names them.
@@ -160,8 +161,8 @@ func TestOverlappingFilters(t *testing.T) {
 		for id := range uint16(3) {
 			p.ExpectAck(packet.PUBACK, id+1, packet.Success)
 		}
-		r.sink.got(t, "both other")
-		if n := r.log.count("level=WARN", "overlap", "a/+ and +/b"); n != 1 {
+		r.sink.Got(t, "both other")
+		if n := r.log.Count("level=WARN", "overlap", "a/+ and +/b"); n != 1 {
 			t.Errorf("%d warnings", n)
 		}
 	})
@@ -193,7 +194,7 @@ func TestOverlappingFilters(t *testing.T) {
 		send(4, "x/b", "second", ids[1])
 		send(5, "a/b", "of-an-earlier-subscription", 268435455)
 		send(6, "a/b", "without")
-		r.sink.got(t, "copy-1 together second of-an-earlier-subscription without")
+		r.sink.Got(t, "copy-1 together second of-an-earlier-subscription without")
 		if n := r.Stats().Repeated.Load(); n != 1 {
 			t.Errorf("%d repeated", n)
 		}
@@ -205,7 +206,7 @@ func TestOverlappingFilters(t *testing.T) {
 		p := b.welcome(packet.Connack{})
 		p.subscribed()
 		p.subscribed()
-		until(t, "it is remembered", func() bool {
+		mqtttest.Until(t, "it is remembered", func() bool {
 			w := known.Load().Workers
 			return len(w) == 1 && !slices.ContainsFunc(w[0].Subscriptions, func(s client.Subscription) bool { return s.Unsure })
 		})
@@ -221,7 +222,7 @@ func TestOverlappingFilters(t *testing.T) {
 		m.Properties.AddSubscriptionID(old)
 		p.Send(m)
 		p.ExpectAck(packet.PUBACK, 1, packet.Success)
-		r.sink.wait(1)
+		r.sink.Wait(1)
 	})
 }
 
@@ -242,7 +243,7 @@ func TestRefusedFilter(t *testing.T) {
 	r := start(t, "mqtt://"+b.addr, filters("a", "b"))
 	p := b.welcome(packet.Connack{})
 	p.subscribed(packet.NotAuthorized, packet.GrantedQoS1)
-	until(t, "it is told", func() bool { return len(r.Status().RefusedFilters) == 1 })
+	mqtttest.Until(t, "it is told", func() bool { return len(r.Status().RefusedFilters) == 1 })
 	if s := r.Status(); s.RefusedFilters[0] != "a: not authorized" || !slices.Equal(s.Filters, []string{"b"}) {
 		t.Errorf("%+v", s)
 	}
@@ -276,7 +277,7 @@ func TestEcho(t *testing.T) {
 	for id := range uint16(3) {
 		p.ExpectAck(packet.PUBACK, id+1, packet.Success)
 	}
-	r.sink.got(t, "on on")
+	r.sink.Got(t, "on on")
 	if n := r.Stats().Echoes.Load(); n != 1 {
 		t.Errorf("%d echoes", n)
 	}
@@ -318,8 +319,8 @@ func TestWorkers(t *testing.T) {
 			}
 			others["x/y-3"].Send(publish(1, 1, "a/1", "x"))
 			others["x/y-3"].ExpectAck(packet.PUBACK, 1, packet.Success)
-			until(t, "all are there", func() bool { return r.Status().Workers == 3 })
-			if n := r.log.count("level=WARN", "order"); n != 1 || !r.Status().Shared {
+			mqtttest.Until(t, "all are there", func() bool { return r.Status().Workers == 3 })
+			if n := r.log.Count("level=WARN", "order"); n != 1 || !r.Status().Shared {
 				t.Errorf("%d warnings", n)
 			}
 			c := r.send(down(1, "b", "down"))
@@ -353,8 +354,8 @@ func TestNoSharedSubscriptions(t *testing.T) {
 				p.subscribed(test.reason)
 			}
 			same(t, p.subscribedTo(1), "a")
-			until(t, "it is said", func() bool { return r.log.count("level=WARN", "no shared subscriptions") == 1 })
-			until(t, "one is connected", func() bool { return r.Status().Workers == 1 })
+			mqtttest.Until(t, "it is said", func() bool { return r.log.Count("level=WARN", "no shared subscriptions") == 1 })
+			mqtttest.Until(t, "one is connected", func() bool { return r.Status().Workers == 1 })
 			if s := r.Status(); s.Shared {
 				t.Errorf("%+v", s)
 			}
@@ -372,7 +373,7 @@ func TestModeAll(t *testing.T) {
 	}
 	p.ExpectClosed()
 	same(t, b.welcome(packet.Connack{}).subscribedTo(1), "$share/fleet/a")
-	until(t, "it is said", func() bool { return strings.Contains(r.Status().LastError, "mode all needs shared subscriptions") })
+	mqtttest.Until(t, "it is said", func() bool { return strings.Contains(r.Status().LastError, "mode all needs shared subscriptions") })
 }
 
 // P2: fewer workers lose nothing: the session of one too many gets nothing new, is emptied after custody, and ended.
@@ -384,7 +385,7 @@ func TestFewerWorkers(t *testing.T) {
 			r := start(t, "mqtt://"+b.addr, filters("a"), workers(2), state(known), version(v.String()))
 			b.welcome(packet.Connack{}).subscribed()
 			b.welcome(packet.Connack{}).subscribed()
-			until(t, "both are remembered", func() bool {
+			mqtttest.Until(t, "both are remembered", func() bool {
 				w := known.Load().Workers
 				return len(w) == 2 && !w[0].Subscriptions[0].Unsure && !w[1].Subscriptions[0].Unsure
 			})
@@ -410,7 +411,7 @@ func TestFewerWorkers(t *testing.T) {
 					t.Fatal(raw.Type())
 				}
 			}
-			r.sink.got(t, "one two")
+			r.sink.Got(t, "one two")
 			for range asked {
 				p.Write(packet.AppendPing(nil, packet.PINGRESP)...)
 			}
@@ -429,7 +430,7 @@ func TestFewerWorkers(t *testing.T) {
 				}
 				p.Expect(packet.DISCONNECT, nil)
 			}
-			until(t, "it is forgotten", func() bool { return len(known.Load().Workers) == 1 })
+			mqtttest.Until(t, "it is forgotten", func() bool { return len(known.Load().Workers) == 1 })
 		})
 	}
 }
@@ -442,7 +443,7 @@ func TestFewerWorkersWithoutSession(t *testing.T) {
 	b.welcome(packet.Connack{})
 	p := b.welcome(packet.Connack{})
 	p.Expect(packet.DISCONNECT, nil)
-	until(t, "it is forgotten", func() bool {
+	mqtttest.Until(t, "it is forgotten", func() bool {
 		return !slices.ContainsFunc(known.Load().Workers, func(w client.WorkerState) bool { return w.ClientID == "linkspan-plant-2" })
 	})
 }
@@ -460,7 +461,7 @@ func TestUnsureSubscriptionIsNotTheOldest(t *testing.T) {
 	m.Properties.AddSubscriptionID(6)
 	p.Send(m)
 	p.ExpectAck(packet.PUBACK, 1, packet.Success)
-	if n := r.sink.count(); n != 1 {
+	if n := r.sink.Count(); n != 1 {
 		t.Errorf("acknowledged, and the sink has %d", n)
 	}
 }

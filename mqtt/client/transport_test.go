@@ -1,23 +1,15 @@
 package client_test
 
 import (
-	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"io"
 	"log/slog"
-	"math/big"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gobwas/ws"
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt"
@@ -26,64 +18,17 @@ import (
 	"github.com/linkspan/linkspan/session"
 )
 
-// authority signs certificates for tests.
-type authority struct {
-	t    testing.TB
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string
-}
-
-func newAuthority(t testing.TB) *authority {
-	a := &authority{t: t, file: filepath.Join(t.TempDir(), "ca.pem")}
-	a.key, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true,
-		BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.cert, _ = x509.ParseCertificate(der)
-	a.write(a.file, "CERTIFICATE", der)
-	return a
-}
-
-func (a *authority) write(file, kind string, der []byte) {
-	a.t.Helper()
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		a.t.Fatal(err)
-	}
-}
-
-// issue returns the files of a certificate for that host name and its key.
-func (a *authority) issue(host string) (cert, key string) {
-	a.t.Helper()
-	k, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: host},
-		DNSNames: []string{host}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, k.Public(), a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	keyDER, _ := x509.MarshalPKCS8PrivateKey(k)
-	dir := a.t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	a.write(cert, "CERTIFICATE", der)
-	a.write(key, "PRIVATE KEY", keyDER)
-	return cert, key
-}
-
 // A listener is our own broker, on real sockets.
 type listener struct {
 	*mqtt.Listener
 	registry *session.Registry
-	sink     *sink
+	sink     *mqtttest.Sink
 }
 
 func listen(t testing.TB, cfg mqtt.ListenerConfig) *listener {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	l := &listener{sink: newSink()}
+	l := &listener{sink: mqtttest.NewSink()}
 	sessions := session.DefaultConfig()
 	sessions.Uplink = l.sink
 	l.registry = session.NewRegistry(sessions, log)
@@ -118,7 +63,7 @@ func (l *listener) url(scheme string) string { return scheme + "://" + l.Addr().
 // bothWays sends messages up and down between r and l.
 func bothWays(t *testing.T, r *run, l *listener) {
 	t.Helper()
-	until(t, "it is subscribed", func() bool { return len(r.Status().Filters) == 1 })
+	mqtttest.Until(t, "it is subscribed", func() bool { return len(r.Status().Filters) == 1 })
 	big := strings.Repeat("x", 300_000)
 	for i, payload := range []string{"up", big} {
 		m := linkspan.Message{Topic: "up/1", Payload: []byte(payload), QoS: 1}
@@ -127,14 +72,14 @@ func bothWays(t *testing.T, r *run, l *listener) {
 				t.Error(err)
 			}
 		})
-		if got := r.sink.wait(i + 1); string(got[i].Payload) != payload {
+		if got := r.sink.Wait(i + 1); string(got[i].Payload) != payload {
 			t.Error("what came up is not what was sent")
 		}
 	}
 	for qos := range byte(3) {
 		delivered(t, r.send(down(qos, "down/1", big)))
 	}
-	for _, m := range l.sink.wait(3) {
+	for _, m := range l.sink.Wait(3) {
 		if string(m.Payload) != big || m.Topic != "down/1" {
 			t.Error("what went down is not what was sent")
 		}
@@ -143,17 +88,17 @@ func bothWays(t *testing.T, r *run, l *listener) {
 
 // UNS-A8: all versions over all transports, with certificates verified both ways.
 func TestTransports(t *testing.T) {
-	a := newAuthority(t)
+	a := mqtttest.NewAuthority(t)
 	for _, scheme := range []string{"mqtt", "mqtts", "ws", "wss"} {
 		for _, v := range everyVersion {
 			t.Run(scheme+" "+v.String(), func(t *testing.T) {
 				cfg := listenerConfig(scheme)
 				own := client.TLSConfig{}
 				if scheme == "mqtts" || scheme == "wss" {
-					cfg.TLS.Cert, cfg.TLS.Key = a.issue("broker.example")
-					cfg.TLS.ClientCA = a.file
-					own.CA, own.ServerName = a.file, "broker.example"
-					own.Cert, own.Key = a.issue("linkspan.example")
+					cfg.TLS.Cert, cfg.TLS.Key = a.Issue("broker.example")
+					cfg.TLS.ClientCA = a.File
+					own.CA, own.ServerName = a.File, "broker.example"
+					own.Cert, own.Key = a.Issue("linkspan.example")
 				}
 				l := listen(t, cfg)
 				r := start(t, l.url(scheme), filters("up/#"), version(v.String()), config(func(c *client.Config) { c.TLS = own }))
@@ -165,8 +110,8 @@ func TestTransports(t *testing.T) {
 
 // UNS-A8, UNS-W7: each TLS key does what it says, and what it does not say is verified.
 func TestTLS(t *testing.T) {
-	a, stranger := newAuthority(t), newAuthority(t)
-	_, otherKey := a.issue("other.example")
+	a, stranger := mqtttest.NewAuthority(t), mqtttest.NewAuthority(t)
+	_, otherKey := a.Issue("other.example")
 	for _, test := range []struct {
 		name   string
 		change func(c *client.TLSConfig)
@@ -175,31 +120,31 @@ func TestTLS(t *testing.T) {
 	}{
 		{"verified", func(*client.TLSConfig) {}, nil, ""},
 		{"authorities of the system", func(c *client.TLSConfig) { c.CA = "" }, nil, "unknown authority"},
-		{"another authority", func(c *client.TLSConfig) { c.CA = stranger.file }, nil, "unknown authority"},
+		{"another authority", func(c *client.TLSConfig) { c.CA = stranger.File }, nil, "unknown authority"},
 		{"the address is not in the certificate", func(c *client.TLSConfig) { c.ServerName = "" }, nil, "127.0.0.1"},
 		{"another name", func(c *client.TLSConfig) { c.ServerName = "other.example" }, nil, "other.example"},
 		{"any name", func(c *client.TLSConfig) { c.ServerName, c.AnyName = "other.example", true }, nil, ""},
-		{"any name of another authority", func(c *client.TLSConfig) { c.AnyName, c.CA = true, stranger.file }, nil, "unknown authority"},
+		{"any name of another authority", func(c *client.TLSConfig) { c.AnyName, c.CA = true, stranger.File }, nil, "unknown authority"},
 		{"insecure", func(c *client.TLSConfig) { c.Insecure, c.CA = true, "" }, nil, ""},
 		{"min_version", func(c *client.TLSConfig) { c.MinVersion = "1.3" }, nil, ""},
 		{"ciphers", func(c *client.TLSConfig) { c.Ciphers = []string{"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"} }, nil, ""},
 		{"no such file", func(c *client.TLSConfig) { c.CA = "/no/such/file" }, nil, "/no/such/file"},
 		{"a file without certificate", func(c *client.TLSConfig) { c.CA = otherKey }, nil, "holds no certificate"},
-		{"a key of another certificate", func(c *client.TLSConfig) { c.Cert, c.Key = a.file, otherKey }, nil, "private key"},
-		{"no client certificate", func(*client.TLSConfig) {}, func(c *mqtt.ListenerConfig) { c.TLS.ClientCA = a.file }, "certificate"},
+		{"a key of another certificate", func(c *client.TLSConfig) { c.Cert, c.Key = a.File, otherKey }, nil, "private key"},
+		{"no client certificate", func(*client.TLSConfig) {}, func(c *mqtt.ListenerConfig) { c.TLS.ClientCA = a.File }, "certificate"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := listenerConfig("mqtts")
-			cfg.TLS.Cert, cfg.TLS.Key = a.issue("broker.example")
+			cfg.TLS.Cert, cfg.TLS.Key = a.Issue("broker.example")
 			if test.server != nil {
 				test.server(&cfg)
 			}
 			l := listen(t, cfg)
-			own := client.TLSConfig{CA: a.file, ServerName: "broker.example"}
+			own := client.TLSConfig{CA: a.File, ServerName: "broker.example"}
 			test.change(&own)
 			r := start(t, l.url("mqtts"), filters("up/#"), config(func(c *client.Config) { c.TLS = own }))
 			if test.want != "" {
-				until(t, "it is refused", func() bool { return strings.Contains(r.Status().LastError, test.want) })
+				mqtttest.Until(t, "it is refused", func() bool { return strings.Contains(r.Status().LastError, test.want) })
 				return
 			}
 			bothWays(t, r, l)
@@ -207,7 +152,7 @@ func TestTLS(t *testing.T) {
 			if own.Insecure {
 				warnings = 1
 			}
-			if n := r.log.count("level=WARN", "not verified"); n != warnings {
+			if n := r.log.Count("level=WARN", "not verified"); n != warnings {
 				t.Errorf("%d warnings", n)
 			}
 		})
@@ -216,34 +161,34 @@ func TestTLS(t *testing.T) {
 
 // Certificates are read again at each connect: one that was put right is used.
 func TestCertificatesAreReadAgain(t *testing.T) {
-	a := newAuthority(t)
+	a := mqtttest.NewAuthority(t)
 	cfg := listenerConfig("mqtts")
-	cfg.TLS.Cert, cfg.TLS.Key = a.issue("broker.example")
+	cfg.TLS.Cert, cfg.TLS.Key = a.Issue("broker.example")
 	l := listen(t, cfg)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	r := start(t, l.url("mqtts"), config(func(c *client.Config) { c.TLS = client.TLSConfig{CA: ca, ServerName: "broker.example"} }))
-	until(t, "it is missed", func() bool { return r.Stats().Failures[client.CauseTLS].Load() > 0 })
-	text, err := os.ReadFile(a.file)
+	mqtttest.Until(t, "it is missed", func() bool { return r.Stats().Failures[client.CauseTLS].Load() > 0 })
+	text, err := os.ReadFile(a.File)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(ca, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "it is connected", func() bool { return r.Status().Connected })
+	mqtttest.Until(t, "it is connected", func() bool { return r.Status().Connected })
 }
 
 // CON-A3: every legal topic comes through.
 func TestLegalTopics(t *testing.T) {
 	l := listen(t, listenerConfig("mqtt"))
 	r := start(t, l.url("mqtt"), filters("a/#"))
-	until(t, "it is subscribed", func() bool { return len(r.Status().Filters) == 1 })
+	mqtttest.Until(t, "it is subscribed", func() bool { return len(r.Status().Filters) == 1 })
 	topics := []string{"a", "a/", "a/b c", "a/ü/日本", "a//b", "a/x:y,z", "a/\"{}\"", "a/" + strings.Repeat("l/", 100)}
 	for _, topic := range topics {
 		m := linkspan.Message{Topic: topic, QoS: 1}
 		l.registry.Send(context.Background(), &m, func(error) {})
 	}
-	for i, m := range r.sink.wait(len(topics)) {
+	for i, m := range r.sink.Wait(len(topics)) {
 		if m.Topic != topics[i] {
 			t.Errorf("%q came as %q", topics[i], m.Topic)
 		}
@@ -254,12 +199,12 @@ func TestLegalTopics(t *testing.T) {
 func TestNoLocal(t *testing.T) {
 	l := listen(t, listenerConfig("mqtt"))
 	r := start(t, l.url("mqtt"), filters("a/#"))
-	until(t, "it is subscribed", func() bool { return len(r.Status().Filters) == 1 })
+	mqtttest.Until(t, "it is subscribed", func() bool { return len(r.Status().Filters) == 1 })
 	m := linkspan.Message{Topic: "a", Payload: []byte("ours"), QoS: 1, Client: "linkspan-plant"}
 	l.registry.Send(context.Background(), &m, func(error) {})
 	m.Payload, m.Client = []byte("theirs"), "device"
 	l.registry.Send(context.Background(), &m, func(error) {})
-	r.sink.got(t, "theirs")
+	r.sink.Got(t, "theirs")
 }
 
 // A server may send a PING of WebSocket at any time, also when nothing was written for longer than a write may take.
@@ -273,26 +218,17 @@ func TestWebSocketPing(t *testing.T) {
 	}
 	defer nc.Close()
 	_ = nc.SetDeadline(time.Now().Add(mqtttest.Patience))
-	br := bufio.NewReader(nc)
-	req, err := http.ReadRequest(br)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, _ = nc.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-		"Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Accept: " + accepts(req.Header.Get("Sec-WebSocket-Key")) + "\r\n\r\n"))
+	upgraded(t, nc)
 	_, _ = nc.Write([]byte{0x82, 4, 0x20, 2, 0, 0}) // CONNACK
 	delivered(t, r.send(down(0, "t", "x")))
 	written := time.Now()
-	until(t, "the time for that is over", func() bool { return time.Since(written) > ackTimeout })
+	mqtttest.Until(t, "the time for that is over", func() bool { return time.Since(written) > ackTimeout })
 	_, _ = nc.Write([]byte{0x89, 0})
 	for pong := false; !pong; {
-		frame := make([]byte, 2)
-		if _, err := io.ReadFull(br, frame); err != nil {
+		f, err := ws.ReadFrame(nc)
+		if err != nil {
 			t.Fatalf("no PONG: %v", err)
 		}
-		if _, err := br.Discard(4 + int(frame[1]&0x7F)); err != nil {
-			t.Fatal(err)
-		}
-		pong = frame[0] == 0x8A
+		pong = f.Header.OpCode == ws.OpPong
 	}
 }

@@ -1,5 +1,5 @@
-// Package mqtttest is a scripted MQTT client for tests: it sends what it is told, whether the protocol allows it or not,
-// and expects packets one by one.
+// Package mqtttest is what tests of MQTT need on all sides: a scripted client, which sends what it is told, whether the protocol
+// allows it or not, and expects packets one by one; a sink that takes custody when it is told to; an authority for certificates.
 package mqtttest
 
 import (
