@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"runtime"
 	"testing"
 
@@ -13,8 +14,9 @@ import (
 	"github.com/linkspan/linkspan/session"
 )
 
-// A reader that moves to a new goroutine takes everything along, half a packet too.
-func TestReaderMoves(t *testing.T) {
+// listen runs a listener until the test ends.
+func listen(t *testing.T, sink linkspan.SinkFunc) *Listener {
+	t.Helper()
 	cfg := DefaultListenerConfig()
 	cfg.URL = "mqtt://127.0.0.1:0"
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -25,14 +27,18 @@ func TestReaderMoves(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	sink := linkspan.SinkFunc(func(_ context.Context, _ *linkspan.Message, done func(error)) { done(nil) })
 	go func() { ended <- l.Run(ctx, sink) }()
-	defer func() {
+	t.Cleanup(func() {
 		cancel()
 		<-ended
 		_ = registry.Close(context.Background())
-	}()
+	})
+	return l
+}
 
+// A reader that moves to a new goroutine takes everything along, half a packet too.
+func TestReaderMoves(t *testing.T) {
+	l := listen(t, func(_ context.Context, _ *linkspan.Message, done func(error)) { done(nil) })
 	c := mqtttest.Dial(t, l.Addr().String(), packet.V5).Join("d1")
 	p := packet.Publish{Topic: "t", QoS: 1}
 	for id := uint16(1); id <= 50; id++ {
@@ -53,4 +59,23 @@ func TestReaderMoves(t *testing.T) {
 		c.ExpectAck(packet.PUBACK, id, packet.Success)
 	}
 	_ = c.Conn.Close()
+}
+
+// A device that closes its side right behind a message is gone while that is not settled. Mostly the end of the stream comes along with the
+// message, so that the poller does not tell of it.
+func TestHalfCloseBehindMessage(t *testing.T) {
+	held := make(chan func(error), 1)
+	l := listen(t, func(_ context.Context, _ *linkspan.Message, done func(error)) { held <- done })
+	c := mqtttest.Dial(t, l.Addr().String(), packet.V5).Join("d1")
+	c.Send(&packet.Publish{Topic: "t", QoS: 1, PacketID: 1})
+	if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	done := <-held
+	for l.Stats().Gone.Load() == 0 {
+		runtime.Gosched()
+		l.rest()
+	}
+	c.ExpectClosed()
+	done(nil)
 }

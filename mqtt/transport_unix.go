@@ -19,6 +19,7 @@ type socket struct {
 	attend  func(fd uintptr) bool // conn.attend, bound once
 	fd      int                   // good while the reader polls, or with using
 	verdict *ending               // of the last attend
+	drained bool                  // there was no more to read since the last attend
 
 	using  sync.Mutex // held by who writes, and to close: nobody else may have got the descriptor when it is written to
 	closed bool
@@ -57,18 +58,25 @@ func (c *conn) poll() (*ending, error) {
 
 // attend is run for who polls: false says to call it again when something has come.
 func (c *conn) attend(uintptr) bool {
+	c.sock.drained = false
 	e, err := c.run()
 	c.sock.verdict = e
 	return err == nil
 }
 
-// receive reads what is there into the connection's work, which it gives one only then. It is always called once more when
-// all is read: the system tells the end of the stream to those who ask, and not again to those who were told of bytes
-// before it.
+// receive reads what is there into the connection's work, which it gives one only then.
+//
+// A read that leaves room has read all, and when more comes, the poller says so; but it does not say again that the stream ends, to who
+// was told of bytes before it. So it takes one more read to hear of an end that came along with the last bytes. That is left
+// out where an acknowledgement is on its way: if the device is gone, writing that finds out, or else rest does.
 func (c *conn) receive() error {
 	c.end()
+	if c.sock.drained && c.inFlight.Load() > 0 {
+		return errWouldBlock
+	}
 	w := c.begin()
-	n, err := c.readPlain(w.space(c.need))
+	p := w.space(c.need)
+	n, err := c.readPlain(p)
 	if n == 0 && err == errWouldBlock {
 		c.end()
 		return err
@@ -76,6 +84,7 @@ func (c *conn) receive() error {
 	if err == errWouldBlock {
 		err = nil
 	}
+	c.sock.drained = n < len(p) && c.tls == nil && c.ws == nil // these may have more than the socket
 	w.w += n
 	return err
 }
