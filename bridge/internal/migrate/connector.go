@@ -5,6 +5,7 @@ import (
 	"math"
 	"net"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,7 +38,11 @@ func Connector(environ []string) (Result, error) {
 	c.blank()
 	c.section("endpoints", func() { c.section(endpoint, c.broker) })
 	c.blank()
+	c.section("spool", c.store)
+	c.blank()
 	c.section("routes", c.routes)
+	c.blank()
+	c.section("fleet", c.alone)
 	c.blank()
 	c.section("log", c.log)
 	return c.done(), c.err()
@@ -90,6 +95,7 @@ func (c *connector) kafka() {
 	default:
 		c.problems.add("SASL_SSL: %q is neither true nor false", login)
 	}
+	c.retry()
 }
 
 func (c *connector) broker() {
@@ -106,34 +112,71 @@ func (c *connector) broker() {
 	} else if password != "" {
 		c.note("MQTT_USER_PASSWORD is not used, because MQTT_USER_NAME is empty.")
 	}
-	c.pump()
 }
 
-// pump says what becomes of the settings of the store that failed messages are retried from (CON-A6, CON-A7).
-func (c *connector) pump() {
-	most, limited := c.integer("INVOKE_MAX_GOROUTINE")
-	if limited {
-		c.comment("INVOKE_MAX_GOROUTINE: how many messages may be on their way to Kafka at a time.")
-		c.plain("receive_maximum", strconv.Itoa(min(max(most, 1), math.MaxUint16)))
-	}
-	said := []string{}
-	for _, name := range []string{"INVOKE_LATENCY_SEC", "INVOKE_MIN_GOROUTINE"} {
-		if _, ok := c.integer(name); ok {
-			said = append(said, name)
+// maxRetry is the longest time between two attempts that Linkspan takes, and topicWait how long it waits for a topic where nothing
+// is said; the first may not be longer than the second.
+const (
+	maxRetry  = 300
+	topicWait = 15
+)
+
+// retry says how often Kafka is tried (CON-A6).
+func (c *connector) retry() {
+	seconds, ok := c.integer("INVOKE_LATENCY_SEC")
+	switch {
+	case !ok:
+	case seconds < 1:
+		c.note(fmt.Sprintf("INVOKE_LATENCY_SEC: %d is no time to wait; Linkspan's own 200ms are taken.", seconds))
+	default:
+		wait := min(seconds, maxRetry)
+		c.comment("INVOKE_LATENCY_SEC: the least time between two attempts while Kafka is away.")
+		c.plain("retry_interval", strconv.Itoa(wait)+"s")
+		if wait > topicWait {
+			c.section("producer", func() { c.plain("unknown_topic_timeout", strconv.Itoa(wait)+"s") })
+		}
+		if wait < seconds {
+			c.note(fmt.Sprintf("INVOKE_LATENCY_SEC: %d is more than the longest that Linkspan takes, %d.", seconds, maxRetry))
 		}
 	}
-	said = append(said, "DB_PERSIST_PATH")
-	store := "in memory"
-	if c.environ["DB_PERSIST_PATH"] != "" {
-		store = "in DB_PERSIST_PATH"
+}
+
+// stored reports whether connector keeps on disk what Kafka did not take.
+func (c *connector) stored() bool { return c.environ["DB_PERSIST_PATH"] != "" }
+
+// store says where messages wait for Kafka, and how they are taken from there (CON-A4, A6, A7).
+func (c *connector) store() {
+	most, limited := c.integer("INVOKE_MAX_GOROUTINE")
+	least, refilled := c.integer("INVOKE_MIN_GOROUTINE")
+	if !c.stored() {
+		c.note("DB_PERSIST_PATH is not set: as with connector, a message is acknowledged when it is in memory (ack: memory), and what Kafka does not have yet is lost with the process. " +
+			"Set DB_PERSIST_PATH to a directory, and nothing that was acknowledged is. INVOKE_MAX_GOROUTINE and INVOKE_MIN_GOROUTINE are about what is stored on disk, and have nothing to do here.")
+		c.plain("dir", `"off"`)
+		return
 	}
-	text := fmt.Sprintf("%s: nothing is stored %s and there is nothing to pump. A message that Kafka has not taken stays unacknowledged with the MQTT broker, in the session "+
-		"of this client identifier, over restarts of Linkspan too, and goes on as soon as Kafka is back. How much waits there is the broker's limit (Mosquitto: max_queued_messages).",
-		list(said), store)
-	if limited {
-		text += " INVOKE_MAX_GOROUTINE is receive_maximum, the messages that are on their way at a time."
+	dir := path.Join(path.Dir(c.environ["DB_PERSIST_PATH"]+"default.db"), "spool") // as connector puts the two together
+	c.comment("DB_PERSIST_PATH: what Kafka does not take is on this disk before it is acknowledged.")
+	c.set("dir", dir)
+	c.section("drain", func() {
+		if limited {
+			c.comment("INVOKE_MAX_GOROUTINE: how many messages out of the store are on their way to Kafka at a time.")
+			c.plain("max_in_flight", strconv.Itoa(max(most, 1)))
+		}
+		if refilled {
+			c.comment("INVOKE_MIN_GOROUTINE: how few of them there are when more are read.")
+			c.plain("refill", strconv.Itoa(min(max(least, 1), max(most, 1)-1)))
+		}
+	})
+	if limited && refilled && (most < 1 || least < 0 || least >= most) {
+		c.note("INVOKE_MAX_GOROUTINE, INVOKE_MIN_GOROUTINE: the first has to be at least 1, and the second less than the first; the nearest that is possible is taken.")
 	}
-	c.note(text)
+	c.note(fmt.Sprintf("DB_PERSIST_PATH: the store is another one, in %s. What connector has left in default.db is not taken over: let connector empty it first.", dir))
+}
+
+// alone says that nobody else runs with these settings: connector knows no others.
+func (c *connector) alone() {
+	c.comment("One process: the broker is dialled also while Kafka is away from the start. Take this away before a second one runs beside it.")
+	c.plain("alone", "true")
 }
 
 // url is where the broker is. connector takes a host and a port.
@@ -196,6 +239,9 @@ func (c *connector) routes() {
 		c.entry(func() {
 			c.set("from", endpoint+":"+verbatim(m.filter))
 			c.set("to", "kafka:"+verbatim(m.topic))
+			if !c.stored() {
+				c.plain("ack", "memory")
+			}
 		})
 	}
 	var overlaps []string
