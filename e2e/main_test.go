@@ -64,6 +64,10 @@ func run(m *testing.M) (code int) {
 	if code = m.Run(); code != 0 {
 		fmt.Println(world.kafka.Log())
 	}
+	if err := table.write(); err != nil {
+		fmt.Println("writing the table of outages:", err)
+		return 1
+	}
 	return code
 }
 
@@ -118,10 +122,10 @@ func deadline(t *testing.T) context.Context {
 	return ctx
 }
 
-// startKafka starts a Kafka for this test alone, one that may be broken.
+// startKafka starts a Kafka for this test alone, one that may be broken, with a network that may.
 func startKafka(t *testing.T, brokers int) *harness.Kafka {
 	t.Helper()
-	k, err := harness.StartKafka(deadline(t), harness.KafkaConfig{Jars: world.parts.Kafka, Dir: t.TempDir(), Brokers: brokers})
+	k, err := harness.StartKafka(deadline(t), harness.KafkaConfig{Jars: world.parts.Kafka, Dir: t.TempDir(), Brokers: brokers, Networks: 1})
 	must(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -1,163 +1,149 @@
 package e2e
 
 import (
-	"errors"
-	"fmt"
-	"net/http"
+	"context"
 	"testing"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/linkspan/linkspan/e2e/harness"
 )
 
-// P1, P3, P5: Kafka is killed under load and comes back.
-func TestKafkaKilled(t *testing.T) {
+// P1, P2, P3, P5, CON-A4, CON-A5: Kafka goes away in every way there is, while devices publish all the time. They get their
+// acknowledgements on the connections that they have, Linkspan says that it is degraded, and when Kafka is back all that was
+// acknowledged gets there, in order, once.
+func TestOutage(t *testing.T) {
 	t.Parallel()
-	kafka := startKafka(t, 1)
-	load := topic(t, kafka, "load", 6)
-	l := gateway(t, kafka, loadRoutes(load))
-	fleet := launch(t, 20, 200, func(int) string { return l.Addr(0) })
-	fleet.acked(t, 0.3)
-	kafka.Brokers[0].Kill()
-	must(t, kafka.Brokers[0].Restart(deadline(t)))
-	fleet.finish(t)
-	balance(t, kafka.Addrs(), &fleet.ledger, true, load)
-	fleet.stayed(t)
+	for name, fault := range networkFaults {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			via := network(t)
+			networkFails(t, plan{kafka: world.kafka, via: via}, via, fault)
+		})
+	}
+	for name, fault := range diskFaults {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fault(t)
+		})
+	}
+	t.Run("one broker", oneBroker)
+	t.Run("three brokers", threeBrokers)
+	t.Run("killed", killed)
 }
 
-// P1, P3, P6: Kafka hangs for 30 s under load. Devices wait for their acknowledgements on the connections that they have, and
-// their keep-alives, of 5 s, are answered. Linkspan says that it is not ready. Nobody is killed, so nothing is doubled.
-func TestKafkaHangs(t *testing.T) {
-	t.Parallel()
-	kafka := startKafka(t, 1)
-	load := topic(t, kafka, "load", 6)
-	l := gateway(t, kafka, loadRoutes(load))
-	fleet := launch(t, 20, 200, func(int) string { return l.Addr(0) })
-	fleet.acked(t, 0.3)
-	must(t, kafka.Brokers[0].Freeze())
-	outage := time.NewTimer(30 * time.Second)
-	defer outage.Stop()
-	must(t, harness.Until(deadline(t), func() error { return ready(t, l, http.StatusServiceUnavailable) }))
-	must(t, fleet.waiting(t, 15))
-	<-outage.C
-	if _, acked, _ := fleet.ledger.Counts(); acked == fleet.total {
-		t.Error("all was acknowledged before Kafka went on")
-	}
-	must(t, kafka.Brokers[0].Thaw())
-	fleet.finish(t)
-	balance(t, kafka.Addrs(), &fleet.ledger, false, load)
-	fleet.stayed(t)
-	must(t, harness.Until(deadline(t), func() error { return ready(t, l, http.StatusOK) }))
+// networkFaults begin a fault of the network to Kafka, which ends when it heals, or ctx ends.
+var networkFaults = map[string]func(ctx context.Context, n harness.Network) error{
+	"refused":             func(_ context.Context, n harness.Network) error { n.Refuse(); return nil },
+	"black-holed":         func(_ context.Context, n harness.Network) error { n.BlackHole(); return nil },
+	"slow, 1 KB a second": func(_ context.Context, n harness.Network) error { n.Throttle(1000); return nil },
+	"flapping every 2 s": func(ctx context.Context, n harness.Network) error {
+		ctx, cancel := context.WithTimeout(ctx, max(outageLength, 10*time.Second))
+		defer cancel()
+		return n.Flap(ctx, 2*time.Second)
+	},
 }
 
-// waiting returns when n more keep-alives of every device have been answered.
-func (f *fleet) waiting(t *testing.T, n int64) error {
-	before := make([]int64, len(f.devices))
-	for i, d := range f.devices {
-		before[i] = d.Pongs()
-	}
-	return harness.Until(deadline(t), func() error {
-		for i, d := range f.devices {
-			if got := d.Pongs() - before[i]; got < n {
-				return fmt.Errorf("%s: %d of %d keep-alives were answered", d.Client, got, n)
-			}
-		}
-		return nil
+func networkFails(t *testing.T, p plan, network harness.Network, fault func(context.Context, harness.Network) error) {
+	s := newStage(t, p)
+	ctx := deadline(t)
+	s.begins()
+	failing := make(chan error, 1)
+	go func() { failing <- fault(ctx, network) }()
+	must(t, s.buffers(ctx))
+	must(t, s.lasts(ctx))
+	must(t, <-failing)
+	must(t, network.Heal())
+	must(t, s.recovers(ctx))
+	s.finish(t)
+}
+
+// oneBroker is what befalls a Kafka of a single broker.
+func oneBroker(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t, 1)
+	broker := kafka.Brokers[0]
+	t.Run("restarted with its data", func(t *testing.T) {
+		s := newStage(t, plan{kafka: kafka})
+		ctx := deadline(t)
+		s.begins()
+		broker.Kill()
+		must(t, s.buffers(ctx))
+		must(t, s.lasts(ctx))
+		must(t, broker.Restart(ctx))
+		must(t, s.recovers(ctx))
+		s.finish(t)
+	})
+
+	// What Kafka alone had is gone with its disk: nobody else has it. All else that was acknowledged the spool has, and it gets to the
+	// Kafka that comes back.
+	t.Run("restarted without its data", func(t *testing.T) {
+		s := newStage(t, plan{kafka: kafka, via: kafka.Networks[0]})
+		ctx := deadline(t)
+		s.begins()
+		kafka.Networks[0].Refuse()
+		must(t, s.buffers(ctx))
+		must(t, s.read(ctx))
+		s.fleet.ledger.Gone()
+		s.fleet.loose.Gone()
+		broker.Kill()
+		must(t, s.lasts(ctx))
+		must(t, broker.Wipe(ctx))
+		must(t, broker.Restart(ctx))
+		must(t, s.create(ctx))
+		must(t, kafka.Networks[0].Heal())
+		must(t, s.recovers(ctx))
+		s.finish(t)
 	})
 }
 
-// stayed checks that every device still has its first connection.
-func (f *fleet) stayed(t *testing.T) {
-	t.Helper()
-	for _, d := range f.devices {
-		if n := d.Connections(); n != 1 {
-			t.Errorf("%s had %d connections", d.Client, n)
-		}
-	}
-	for _, d := range f.pahos {
-		if n := d.connections.Load(); n != 1 {
-			t.Errorf("%s had %d connections", d.name, n)
-		}
-	}
-}
-
-// P1, P3, P5: of three brokers the leader of a partition is killed under load.
-func TestLeaderKilled(t *testing.T) {
+// threeBrokers is what befalls a Kafka of three, where each record is on two at least before it is acknowledged.
+func threeBrokers(t *testing.T) {
 	t.Parallel()
 	kafka := startKafka(t, 3)
-	load := topic(t, kafka, "load", 6)
-	three := "3"
-	for _, name := range []string{"scarce", "probe"} {
-		must(t, harness.CreateTopic(deadline(t), kafka.Addrs(), name, 6, map[string]*string{"min.insync.replicas": &three}))
+	via := kafka.Networks[0]
+	for name, fault := range networkFaults {
+		t.Run(name, func(t *testing.T) { networkFails(t, plan{kafka: kafka, via: via}, via, fault) })
 	}
-	l := gateway(t, kafka, loadRoutes(load))
-	fleet := launch(t, 20, 200, func(int) string { return l.Addr(0) })
-	fleet.acked(t, 0.3)
-	topics, err := kadm.NewClient(producer(t, kafka)).ListTopics(deadline(t), load)
-	must(t, err)
-	leader := kafka.Broker(topics[load].Partitions[0].Leader)
-	leader.Kill()
-	fleet.finish(t)
-	balance(t, kafka.Addrs(), &fleet.ledger, true, load)
-	fleet.stayed(t)
-	t.Run("too few replicas", func(t *testing.T) { tooFewReplicas(t, kafka, leader) })
-}
-
-// P1: a topic demands three replicas in sync, and one broker is dead. Nothing is acknowledged until it is back.
-func tooFewReplicas(t *testing.T, kafka *harness.Kafka, dead *harness.Broker) {
-	l := gateway(t, kafka, loadRoutes("scarce"))
-	refused(t, kafka, "probe")
-	fleet := launch(t, 5, 40, func(int) string { return l.Addr(0) })
-	must(t, fleet.waiting(t, 5))
-	refused(t, kafka, "probe")
-	if sent, acked, _ := fleet.ledger.Counts(); sent == 0 || acked > 0 {
-		t.Errorf("%d of %d were acknowledged without enough replicas", acked, sent)
-	}
-	must(t, dead.Restart(deadline(t)))
-	fleet.finish(t)
-	balance(t, kafka.Addrs(), &fleet.ledger, true, "scarce")
-	fleet.stayed(t)
-}
-
-// refused waits until Kafka refuses records of every partition of a topic for want of replicas in sync.
-func refused(t *testing.T, kafka *harness.Kafka, topic string) {
-	t.Helper()
-	client, err := harness.Client(kafka.Addrs(), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableIdempotentWrite(), kgo.RecordRetries(1))
-	must(t, err)
-	defer client.Close()
-	ctx := deadline(t)
-	for partition := range int32(6) {
-		must(t, harness.Until(ctx, func() error {
-			err := client.ProduceSync(ctx, &kgo.Record{Topic: topic, Partition: partition}).FirstErr()
-			if !errors.Is(err, kerr.NotEnoughReplicas) && !errors.Is(err, kerr.NotEnoughReplicasAfterAppend) {
-				return fmt.Errorf("partition %d: Kafka says %v", partition, err)
-			}
-			return nil
-		}))
-	}
-}
-
-// Kafka is away when Linkspan starts. Devices connect and publish, wait, and have their acknowledgements when it comes.
-func TestKafkaComesLater(t *testing.T) {
-	t.Parallel()
-	kafka := startKafka(t, 1)
-	load := topic(t, kafka, "load", 6)
-	kafka.Brokers[0].Kill()
-	ports, err := harness.Ports(1)
-	must(t, err)
-	l := launchLinkspan(t, gatewayConfig(kafka.Addrs(), ports[0], loadRoutes(load)))
-	fleet := launch(t, 5, 100, func(int) string { return harness.Loopback(ports[0]) })
-	must(t, fleet.waiting(t, 3))
-	must(t, ready(t, l, http.StatusServiceUnavailable))
-	if _, acked, _ := fleet.ledger.Counts(); acked > 0 {
-		t.Errorf("%d were acknowledged without Kafka", acked)
-	}
-	must(t, kafka.Brokers[0].Restart(deadline(t)))
-	fleet.finish(t)
-	balance(t, kafka.Addrs(), &fleet.ledger, false, load)
-	fleet.stayed(t)
+	t.Run("one of three black-holed", func(t *testing.T) {
+		networkFails(t, plan{kafka: kafka, via: via}, via[:1], networkFaults["black-holed"])
+	})
+	t.Run("leaders moved", func(t *testing.T) {
+		s := newStage(t, plan{kafka: kafka, via: via})
+		ctx := deadline(t)
+		s.begins()
+		for range 3 {
+			must(t, harness.MoveLeaders(ctx, kafka.Addrs(), s.topic))
+			must(t, s.fleet.more(ctx, 100))
+		}
+		must(t, s.lasts(ctx))
+		must(t, s.recovers(ctx))
+		s.finish(t)
+	})
+	t.Run("too few replicas in sync", func(t *testing.T) {
+		s := newStage(t, plan{kafka: kafka, min: 3})
+		ctx := deadline(t)
+		s.begins()
+		kafka.Broker(3).Kill()
+		must(t, s.buffers(ctx))
+		must(t, s.lasts(ctx))
+		must(t, kafka.Broker(3).Restart(ctx))
+		must(t, s.recovers(ctx))
+		s.finish(t)
+	})
+	t.Run("one of three restarted without its data", func(t *testing.T) {
+		s := newStage(t, plan{kafka: kafka})
+		ctx := deadline(t)
+		s.begins()
+		broker := kafka.Broker(1)
+		broker.Kill()
+		must(t, broker.Wipe(ctx))
+		must(t, s.fleet.more(ctx, 300))
+		must(t, s.lasts(ctx))
+		must(t, broker.Restart(ctx))
+		must(t, harness.InSync(ctx, kafka.Addrs(), s.topic, 3))
+		must(t, harness.MoveLeaders(ctx, kafka.Addrs(), s.topic)) // to where there was nothing, too
+		must(t, s.fleet.more(ctx, 300))
+		must(t, s.recovers(ctx))
+		s.finish(t)
+	})
 }

@@ -101,17 +101,17 @@ func (l *Linkspan) Launch() error {
 	}
 	cmd := exec.Command(l.binary, args...)
 	cmd.Dir = l.Dir
-	cmd.Env = append(environment(), l.Env...)
+	cmd.Env = append(environment(l.Dir), l.Env...)
 	var err error
 	l.process, err = Start("linkspan", cmd, filepath.Join(l.Dir, "linkspan.log"))
 	return err
 }
 
-// environment is ours without what would override the configuration file.
-func environment() []string {
-	var env []string
+// environment is ours without what would override the configuration file. Data, such as the spool, belong into the folder dir.
+func environment(dir string) []string {
+	env := []string{"XDG_DATA_HOME=" + dir}
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "LINKSPAN_") {
+		if !strings.HasPrefix(v, "LINKSPAN_") && !strings.HasPrefix(v, "XDG_DATA_HOME=") {
 			env = append(env, v)
 		}
 	}

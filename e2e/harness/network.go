@@ -41,14 +41,17 @@ func (n Network) Delay(d time.Duration) { n.each(func(p *Proxy) { p.Delay(d) }) 
 // Throttle does [Proxy.Throttle] everywhere.
 func (n Network) Throttle(rate int) { n.each(func(p *Proxy) { p.Throttle(rate) }) }
 
+// Accept does [Proxy.Accept] everywhere.
+func (n Network) Accept() error {
+	var errs []error
+	n.each(func(p *Proxy) { errs = append(errs, p.Accept()) })
+	return errors.Join(errs...)
+}
+
 // Heal ends all faults.
 func (n Network) Heal() error {
-	var errs []error
-	n.each(func(p *Proxy) {
-		p.Heal()
-		errs = append(errs, p.Accept())
-	})
-	return errors.Join(errs...)
+	n.each((*Proxy).Heal)
+	return n.Accept()
 }
 
 // Flap takes the network away and gives it back, each for as long as pause, until ctx ends.

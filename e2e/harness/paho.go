@@ -34,7 +34,11 @@ func DialPaho3(ctx context.Context, o Options) (Device, error) {
 		opts.SetTLSConfig(config)
 	}
 	d.client = mqtt.NewClient(opts)
-	return d, wait(ctx, d.client.Connect())
+	if err := wait(ctx, d.client.Connect()); err != nil {
+		d.client.Disconnect(0) // it would go on trying
+		return nil, err
+	}
+	return d, nil
 }
 
 type paho3 struct {

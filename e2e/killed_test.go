@@ -1,0 +1,105 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/linkspan/linkspan/e2e/harness"
+)
+
+// killed: P5. Eight Linkspans are killed 200 times in all, at random instants: while they take over what Kafka does not take any more, while
+// Kafka is away, as they start, and while they drain. Each is started again within the outage.
+func killed(t *testing.T) {
+	t.Parallel()
+	const sites, outages = 8, 5
+	var all []func() error
+	var stages []*stage
+	for i := range uint64(sites) {
+		via := network(t)
+		s := newStage(t, plan{kafka: world.kafka, via: via})
+		stages = append(stages, s)
+		all = append(all, func() error { return s.dies(deadline(t), via, outages, rand.New(rand.NewPCG(i, 0))) })
+	}
+	together(t, all...)
+	kills := 0
+	for _, s := range stages {
+		s.finish(t)
+		kills += s.kills
+	}
+	if kills != 200 {
+		t.Errorf("%d kills", kills)
+	}
+}
+
+// dies goes through so many outages, with five kills in each.
+func (s *stage) dies(ctx context.Context, via harness.Network, outages int, chance *rand.Rand) error {
+	upTo := func(d time.Duration) time.Duration { return time.Duration(chance.Int64N(int64(d))) }
+	for range outages {
+		s.begins()
+		via.Refuse()
+		if err := s.dieAfter(ctx, upTo(3*time.Second)); err != nil { // before, while and after the spool takes over
+			return err
+		}
+		if chance.IntN(4) > 0 {
+			if err := s.more(ctx, 1); err != nil {
+				return err
+			}
+		}
+		if err := s.dieAfter(ctx, upTo(time.Second)); err != nil {
+			return err
+		}
+		if err := s.more(ctx, 500); err != nil {
+			return err
+		}
+		via.Throttle(50_000) // it takes a while to drain
+		if err := via.Accept(); err != nil {
+			return err
+		}
+		for range 3 {
+			if err := s.dieAfter(ctx, upTo(3*time.Second)); err != nil {
+				return err
+			}
+		}
+		if err := via.Heal(); err != nil {
+			return err
+		}
+		if err := s.recovers(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dieAfter kills Linkspan after a while, and starts it again.
+func (s *stage) dieAfter(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+	case <-s.Done():
+		return fmt.Errorf("%s: Linkspan ended by itself:\n%s", s.name, s.Log())
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	s.Kill()
+	s.kills++
+	return s.Launch()
+}
+
+// more waits until n more messages are acknowledged, and Linkspan lives.
+func (s *stage) more(ctx context.Context, n int) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-s.Done():
+			cancel(fmt.Errorf("%s: Linkspan ended by itself:\n%s", s.name, s.Log()))
+		case <-ctx.Done():
+		}
+	}()
+	if err := s.fleet.more(ctx, n); err != nil {
+		return fmt.Errorf("%w: %w", err, context.Cause(ctx))
+	}
+	return nil
+}
