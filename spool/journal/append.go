@@ -123,6 +123,7 @@ func (j *Journal) commit() error {
 		}
 		j.mend()
 		j.publish(b)
+		j.touch()
 		for i, done := range b.dones {
 			done(nil) // P1: after the sync, and nowhere else
 			b.dones[i] = nil

@@ -104,15 +104,15 @@ type Journal struct {
 
 	lanes lanes
 
-	mu     sync.Mutex // held on the way of an Append for the copy and the number alone
-	front  *batch     // being filled
-	next   uint64     // number of the next entry
-	closed bool
+	mu      sync.Mutex // held on the way of an Append for the copy and the number alone
+	front   *batch     // being filled
+	next    uint64     // number of the next entry
+	closing bool       // Run does not begin any more
+	closed  bool       // nothing is taken any more
 
-	wake     chan struct{} // a token: front is no longer empty
-	stop     chan struct{} // closed by Close
-	stopOnce sync.Once
-	running  sync.WaitGroup
+	wake    chan struct{} // a token: front is no longer empty
+	stop    chan struct{} // closed by Close
+	running sync.WaitGroup
 
 	committing sync.Mutex // held by whoever writes entries: one commit at a time
 	back       *batch     // being written, or waiting to be written again; nil when there is none
@@ -134,7 +134,9 @@ type Journal struct {
 	chore   atomic.Pointer[Fault]
 	syncing atomic.Int64 // when the commit that is on its way began, nanoseconds of the epoch; 0: none
 
-	keep positions
+	keep    positions
+	leaving []string // files of segments that were put into others, to be removed; of the chores
+	viewing bool     // nothing is written
 }
 
 // Fault is an operation that failed.
@@ -180,9 +182,11 @@ func Open(o Options) (*Journal, Recovery, error) {
 }
 
 // Run writes what is appended until ctx ends or Close is called, then writes what is left and returns. It settles,
-// deletes and rewrites in the background of that. It runs once.
+// deletes and rewrites in the background of that. It runs once; after Close it returns ErrClosed.
 func (j *Journal) Run(ctx context.Context) error {
-	j.running.Add(1)
+	if !j.enter() {
+		return ErrClosed
+	}
 	defer j.running.Done()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -195,15 +199,28 @@ func (j *Journal) Run(ctx context.Context) error {
 	return nil
 }
 
+// enter notes that Run runs, unless Close was called.
+func (j *Journal) enter() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.closing {
+		j.running.Add(1)
+	}
+	return !j.closing
+}
+
 // Close ends Run if it runs, writes what it still can, calls the functions of all other entries with ErrClosed, and
 // gives the directory back. What is in the journal stays there. It is safe to call twice.
 func (j *Journal) Close() error {
-	first := false
-	j.stopOnce.Do(func() { close(j.stop); first = true })
-	j.running.Wait()
-	if !first {
+	j.mu.Lock()
+	again := j.closing
+	j.closing = true
+	j.mu.Unlock()
+	if again {
 		return nil
 	}
+	close(j.stop)
+	j.running.Wait()
 	j.mu.Lock()
 	j.closed = true
 	j.mu.Unlock()

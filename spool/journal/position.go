@@ -193,7 +193,7 @@ func (j *Journal) choreLoop(done <-chan struct{}) {
 			}
 			rest.Stop()
 		case <-seconds.C:
-			j.noteChore(j.chores())
+			j.doChores()
 		case <-done:
 			return
 		case <-j.stop:

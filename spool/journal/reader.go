@@ -3,6 +3,7 @@ package journal
 import (
 	"os"
 	"sort"
+	"time"
 )
 
 // A Reader reads the durable entries that are not settled, in order. It is one goroutine's. Segments that are deleted or
@@ -13,7 +14,12 @@ type Reader struct {
 	seg   *segment
 	c     cursor
 	err   error
+	fails int       // times in a row, counted once a second, that the place could not be read
+	since time.Time // when that was counted last
 }
+
+// A place that could not be read so often is read around: the rest of the segment counts more than one page of it.
+const patience = 5
 
 // NewReader returns a reader of the entries behind from. It must be closed.
 func (j *Journal) NewReader(from uint64) *Reader { return &Reader{j: j, after: from} }
@@ -22,6 +28,7 @@ func (j *Journal) NewReader(from uint64) *Reader { return &Reader{j: j, after: f
 // is asked anew for each entry, and must not call the reader. What is not wanted is passed over for good. The entry is
 // borrowed until the next call.
 func (r *Reader) Next(want func(Lane) bool) (Entry, bool) {
+	r.err = nil
 	for {
 		if r.seg == nil && !r.open(want) {
 			return Entry{}, false
@@ -54,7 +61,6 @@ func (r *Reader) Close() {
 // open goes to the next segment that has something wanted behind r.after. The oldest that has a higher number is the one,
 // also if others were deleted, or put into one, meanwhile.
 func (r *Reader) open(want func(Lane) bool) bool {
-	r.err = nil
 	for {
 		s, v := r.j.segmentAfter(r.after)
 		if s == nil {
@@ -65,10 +71,16 @@ func (r *Reader) open(want func(Lane) bool) bool {
 			continue
 		}
 		f, err := r.j.os.Open("read.open", s.path, os.O_RDONLY)
-		if isNotExist(err) && !r.j.listed(s) {
+		switch {
+		case isNotExist(err) && r.j.viewing:
+			r.after = v.last // the process that has the journal open is done with it
+			continue
+		case err == nil && !r.j.listed(s):
+			_ = f.Close() // rewritten this moment: the file is another one
+			continue
+		case isNotExist(err) && !r.j.listed(s):
 			continue // deleted this moment
-		}
-		if err != nil {
+		case err != nil:
 			r.err = failed("read.open", err)
 			return false
 		}
@@ -98,7 +110,7 @@ func (r *Reader) step(want func(Lane) bool) (Entry, bool) {
 	for r.c.off < r.c.end {
 		h, ok, err := r.c.next()
 		if err != nil {
-			r.err = err
+			r.unreadable(err)
 			return Entry{}, false
 		}
 		if !ok {
@@ -111,9 +123,10 @@ func (r *Reader) step(want func(Lane) bool) (Entry, bool) {
 		}
 		body, good, err := r.c.body(h)
 		if err != nil {
-			r.err = err
+			r.unreadable(err)
 			return Entry{}, false
 		}
+		r.fails = 0
 		off := r.c.off
 		r.c.pass(h)
 		if !good {
@@ -123,6 +136,16 @@ func (r *Reader) step(want func(Lane) bool) (Entry, bool) {
 		return h.entry(body), true
 	}
 	return Entry{}, false
+}
+
+// unreadable notes that the reader stands where the disk gives nothing back.
+func (r *Reader) unreadable(err error) {
+	r.err = err
+	if now := time.Now(); now.Sub(r.since) >= retryAfter {
+		r.fails++
+		r.since = now
+	}
+	r.c.salvage = r.fails >= patience
 }
 
 // turn looks for more at the end of the segment, and leaves it if there will be none.
@@ -143,6 +166,7 @@ func (r *Reader) turn() bool {
 // damage counts what cannot be read.
 func (r *Reader) damage(off, n int64, reason string) {
 	r.j.damaged.Add(1)
+	r.seg.hurt.Store(true)
 	r.j.log.Error("spool: entries on the disk are damaged and left out", "file", r.seg.path, "offset", off, "bytes", n, "reason", reason)
 }
 

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,7 +73,7 @@ func (j *Journal) recover() (r Recovery, err error) {
 	for _, name := range names {
 		if first, ok := parseName(name); ok {
 			firsts = append(firsts, first)
-		} else if strings.HasSuffix(name, ".tmp") {
+		} else if !j.viewing && (strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, answerSuffix)) {
 			_ = j.os.Remove("recover.remove", filepath.Join(j.o.Dir, name))
 		}
 	}
@@ -106,6 +107,11 @@ func (j *Journal) recover() (r Recovery, err error) {
 		top = max(top, v)
 	}
 	j.next = top + 1
+	for _, s := range slices.Clone(j.segments) {
+		if s.hurt.Load() && !j.viewing {
+			j.noteChore(j.rewrite([]*segment{s})) // so that no reader meets the damage again
+		}
+	}
 	r.Segments, r.Bytes, r.Took = len(j.segments), j.used.Load(), time.Since(began)
 	return r, nil
 }
@@ -145,7 +151,14 @@ func (j *Journal) loadPositions(r *Recovery) (slot, error) {
 // is appended to a file that a crash may have left half written. It returns nil for a segment without entries, which goes.
 func (j *Journal) load(r *Recovery, first, limit uint64, last bool, synced uint64) (*segment, error) {
 	s := &segment{first: first, path: filepath.Join(j.o.Dir, segmentName(first)), sealed: true, whole: true}
-	f, err := j.os.Open("recover.open", s.path, os.O_RDWR)
+	flag := os.O_RDWR
+	if j.viewing {
+		flag = os.O_RDONLY
+	}
+	f, err := j.os.Open("recover.open", s.path, flag)
+	if isNotExist(err) && j.viewing {
+		return nil, nil // settled meanwhile
+	}
 	if err != nil {
 		return nil, failed("recover.open", err)
 	}
@@ -174,10 +187,25 @@ func (j *Journal) load(r *Recovery, first, limit uint64, last bool, synced uint6
 	}
 	r.Cuts = append(r.Cuts, found.cuts...)
 	s.index, s.end = found.index, found.end
-	if len(s.index.tallies) == 0 {
-		return nil, failed("recover.remove", j.os.Remove("recover.remove", s.path))
+	switch {
+	case j.viewing && len(s.index.tallies) == 0:
+		return nil, nil
+	case j.viewing:
+		s.whole = false
+		return s, nil
+	case len(s.index.tallies) == 0:
+		return nil, j.discard(s, found.cuts)
 	}
+	s.hurt.Store(slices.ContainsFunc(found.cuts, func(c Cut) bool { return c.Off < s.end }))
 	return s, j.sealAgain(s, f)
+}
+
+// discard removes a segment without entries. One that may have had some that were acknowledged is kept under another name.
+func (j *Journal) discard(s *segment, cuts []Cut) error {
+	if slices.ContainsFunc(cuts, func(c Cut) bool { return c.Acked }) {
+		return failed("recover.rename", j.os.Rename("recover.rename", s.path, s.path+".damaged"))
+	}
+	return failed("recover.remove", j.os.Remove("recover.remove", s.path))
 }
 
 // sealAgain cuts off what is not an entry, and writes the index.

@@ -8,17 +8,20 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
-// A segment is a file of entries. Its fields but the first three change, under the journal's list lock.
+// A segment is a file of entries. The fields of the second group change under the journal's list lock.
 type segment struct {
 	first uint64 // no entry has a lower number; the file's name
 	path  string
-	whole bool // made by a rewrite, or read at the start: the index is in the file, and rows need not be kept
+	hurt  atomic.Bool // damage was met: a rewrite leaves it out
+	looks int         // at which it was found nearly dead; of the chores
 
 	end    int64 // where the durable entries end
 	size   int64 // of the file
 	sealed bool  // nothing is appended any more
+	whole  bool  // the index is in the file, and its rows are read from there
 	index  index
 }
 

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"os"
 	"time"
 )
@@ -66,14 +67,37 @@ func (j *Journal) count(x *laneOf, s *segment, t tally, settled uint64) partial 
 		return p
 	}
 	p := partial{seg: s, settled: settled, portion: portion{lane: t.lane}, first: t.first, begin: t.begin}
-	_ = j.walk(s, t.lane, settled+1, func(before portion, h header) bool {
+	err := j.walk(s, t.lane, settled+1, func(before portion, h header) bool {
 		p.portion = before
 		p.first, p.begin = h.seq, h.time
 		return h.seq <= settled
 	})
-	x.partial = p
+	if err == nil {
+		x.partial = p
+	}
 	return p
 }
+
+// between counts the entries of l behind from, up to and including to.
+func (j *Journal) between(l Lane, from, to uint64) (messages uint64, bytes int64) {
+	for _, h := range j.holding(l, from) {
+		if h.first > from && h.last <= to {
+			messages += h.count
+			bytes += h.bytes
+			continue
+		}
+		_ = j.walk(h.seg, l, from+1, func(_ portion, e header) bool {
+			if e.seq > from && e.seq <= to {
+				messages++
+				bytes += e.size()
+			}
+			return e.seq < to
+		})
+	}
+	return messages, bytes
+}
+
+var errGone = errors.New("the segment is another one now")
 
 // walk calls visit for the entries of lane l in s, with what is before each of them, from a row on that is not behind the
 // entry from, until visit returns false.
@@ -83,6 +107,9 @@ func (j *Journal) walk(s *segment, l Lane, from uint64, visit func(before portio
 		return failed("count.open", err)
 	}
 	defer f.Close()
+	if !j.listed(s) {
+		return errGone
+	}
 	c := cursor{f: f, op: "count.read", off: segmentHeader, end: j.viewOf(s).end, salvage: true, cut: func(int64, int64, string) {}}
 	before := portion{lane: l}
 	if r, ok := seek(j.rowsOf(s, f), from); ok {

@@ -92,12 +92,19 @@ func (j *Journal) measure() {
 	}
 }
 
-// noteChore keeps the outcome of background work for State, and logs its changes.
+// doChores does the chores, and keeps their outcome for State.
+func (j *Journal) doChores() {
+	err := j.chores()
+	if err != nil {
+		j.noteChore(err)
+	} else if f := j.chore.Swap(nil); f != nil {
+		j.log.Info("spool: background work on the disk goes on", "operation", f.Op, "dir", j.o.Dir)
+	}
+}
+
+// noteChore keeps what failed of the background work for State, and logs it the first time.
 func (j *Journal) noteChore(err error) {
 	if err == nil {
-		if f := j.chore.Swap(nil); f != nil {
-			j.log.Info("spool: background work on the disk goes on", "operation", f.Op, "dir", j.o.Dir)
-		}
 		return
 	}
 	var f *Fault
