@@ -1,8 +1,11 @@
 package spool
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/linkspan/linkspan/spool/journal"
 )
 
 // Status is what an operator is told.
@@ -61,7 +64,8 @@ type Disk struct {
 	Bytes    int64     // of all files
 	MaxBytes int64
 	Segments int
-	Pending  int64 // bytes that wait in memory to be synced
+	Pending  int64  // bytes that wait in memory to be synced
+	Damaged  uint64 // places that could not be read
 }
 
 // LaneStatus is the state of one lane.
@@ -73,8 +77,9 @@ type LaneStatus struct {
 	Way  Way
 
 	Messages, Bytes int64         // in the spool, and not settled
-	InFlight        int           // of these, handed to Kafka; and on the direct way
+	InFlight        int           // handed to Kafka and not acknowledged, on the direct way and out of the spool
 	Oldest          time.Duration // age of the oldest in the spool, 0 when there is none
+	Unacked         time.Duration // how long the oldest was with Kafka that the spool has not taken over, 0 when there is none
 	In, Out         float64       // messages a second into the spool and out of it, over the last seconds
 	ETA             time.Duration // until the spool is empty, if it goes on like this; 0: not to be seen
 
@@ -101,4 +106,163 @@ type Stats struct {
 	Takeovers, Returns, Rewinds atomic.Uint64
 	// LeftBehind counts how often a lane did not get on, and others went past it.
 	LeftBehind atomic.Uint64
+}
+
+// counts are LaneCounters, being counted.
+type counts struct {
+	spooled, takenOver, drained, buried, refused, oldest, newest, tooOld, lost atomic.Uint64
+}
+
+func (c *counts) load() LaneCounters {
+	return LaneCounters{
+		Spooled: c.spooled.Load(), TakenOver: c.takenOver.Load(), Drained: c.drained.Load(), Buried: c.buried.Load(), Refused: c.refused.Load(),
+		Oldest: c.oldest.Load(), Newest: c.newest.Load(), TooOld: c.tooOld.Load(), Lost: c.lost.Load(),
+	}
+}
+
+// dropped is what was not delivered because of the spool's limits.
+func (c *LaneCounters) dropped() uint64 { return c.Refused + c.Oldest + c.Newest + c.TooOld }
+
+// rates are what happens in a second, smoothed over some.
+type rates struct {
+	in, out float64
+	was     LaneCounters
+	dropped uint32 // seconds for which nothing was dropped, 0: nothing ever was
+}
+
+// dropMemory is how many seconds a lane counts as dropping after it has dropped something: never green in between.
+const dropMemory = 10
+
+func (r *rates) turn(c *counts) {
+	is := c.load()
+	const weight = 0.3
+	r.in += weight * (float64(is.Spooled-r.was.Spooled) - r.in)
+	r.out += weight * (float64(is.Drained+is.Buried-r.was.Drained-r.was.Buried) - r.out)
+	switch {
+	case is.dropped() > r.was.dropped():
+		r.dropped = 1
+	case r.dropped > 0 && r.dropped <= dropMemory:
+		r.dropped++
+	}
+	r.was = is
+}
+
+func (r *rates) dropping() bool { return r.dropped > 0 && r.dropped <= dropMemory }
+
+// Stats returns the live counters.
+func (s *Spool) Stats() *Stats { return &s.stats }
+
+// Status returns how things are now.
+func (s *Spool) Status() Status {
+	st := Status{Disk: Disk{MaxBytes: s.cfg.MaxBytes}}
+	if s.journal != nil {
+		j := s.journal.State()
+		st.Disk.Bytes, st.Disk.Segments, st.Disk.Pending, st.Disk.Damaged = j.Bytes, j.Segments, j.Pending, j.Damaged
+		fault := j.Fault
+		if fault == nil {
+			fault = j.Chore
+		}
+		if fault != nil {
+			st.Disk.Failing, st.Disk.Since = fault, fault.Since
+		}
+		if j.Condition == journal.Full && j.Limit != "pending" {
+			st.Disk.Full = j.Limit
+		}
+	}
+	for _, l := range s.lanes {
+		st.Lanes = append(st.Lanes, l.status())
+	}
+	st.Verdict, st.Reason = st.judge()
+	return st
+}
+
+func (s *Spool) backlog(l *lane) (b journal.Backlog) {
+	if s.journal != nil {
+		b = s.journal.Backlog(l.number)
+	}
+	return b
+}
+
+func (l *lane) status() LaneStatus {
+	s := l.s
+	b := s.backlog(l)
+	st := LaneStatus{
+		Name: l.Name, Ack: l.Ack, Full: l.Full, Gone: l.gone, Messages: int64(b.Messages), Bytes: b.Bytes, Counters: l.counts.load(),
+	}
+	if !b.Oldest.IsZero() {
+		st.Oldest = max(time.Since(b.Oldest), 0)
+	}
+	now := s.clock.Load()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st.InFlight = l.direct.n + l.window.n
+	if f := l.direct.head; f != nil {
+		st.Unacked = time.Duration(now-f.since) * tick
+	}
+	st.In, st.Out = l.rates.in, l.rates.out
+	if gain := st.Out - st.In; gain > 0 && b.Messages > 0 {
+		st.ETA = time.Duration(float64(b.Messages) / gain * float64(time.Second)).Round(time.Second)
+	}
+	full := s.noRoom.Load() >= second
+	switch behind := l.behind.Load(); {
+	case l.rates.dropping() || behind && l.Full != FullHold && s.limit.Load():
+		st.Way = Dropping
+	case behind && full, !behind && (s.hold.Load() || s.stuck.Load() >= second):
+		st.Way = Holding
+	case !behind:
+		st.Way = Direct
+	case !s.hold.Load() && s.connected() && (l.window.head == nil || l.answered && l.oldest(now) < s.cfg.After):
+		st.Way = Draining
+	default:
+		st.Way = Spooling
+	}
+	return st
+}
+
+// judge says how all of it is. It never says ok while something is dropped.
+func (st *Status) judge() (Verdict, string) {
+	worst, reason := OK, ""
+	say := func(v Verdict, format string, args ...any) {
+		if v > worst {
+			worst, reason = v, fmt.Sprintf(format, args...)
+		}
+	}
+	for i := range st.Lanes {
+		l := &st.Lanes[i]
+		switch l.Way {
+		case Dropping:
+			say(NotReady, "route %s drops or refuses messages: the spool is full or they are too old", l.Name)
+		case Holding:
+			if !l.Gone {
+				say(NotReady, "route %s holds its senders back: %s", l.Name, st.Disk.why())
+			}
+		case Spooling:
+			say(Degraded, "buffering: route %s has %d messages (%d bytes) in the spool, the oldest for %v", l.Name, l.Messages, l.Bytes, l.Oldest.Round(time.Second))
+		case Draining:
+			if l.Oldest > patienceWithDrain {
+				say(Degraded, "draining: route %s has %d messages (%d bytes) in the spool, the oldest for %v", l.Name, l.Messages, l.Bytes, l.Oldest.Round(time.Second))
+			}
+		}
+	}
+	if st.Disk.Failing != nil {
+		say(Degraded, "the disk of the spool fails: %v", st.Disk.Failing)
+	}
+	if st.Disk.Full != "" {
+		say(Degraded, "the spool has reached its %s", st.Disk.Full)
+	}
+	return worst, reason
+}
+
+// patienceWithDrain is how old a message may be that only passes through the spool, before this is called buffering.
+const patienceWithDrain = 5 * time.Second
+
+// why says what keeps the disk from taking more.
+func (d *Disk) why() string {
+	switch {
+	case d.Failing != nil:
+		return fmt.Sprintf("the disk fails: %v", d.Failing)
+	case d.Full != "":
+		return "the spool has reached its " + d.Full
+	}
+	return "neither Kafka nor the disk takes more"
 }

@@ -1,0 +1,125 @@
+package spool
+
+import (
+	"github.com/linkspan/linkspan"
+)
+
+// A flight is one message between its Send, or its reading back from the disk, and the end of all that is under way for
+// it. Up to four have it at a time: a list of its lane, the one who is within Keep, Kafka's producer, and the journal. When
+// nobody has it any more it is given back. All of it is guarded by the lane's mutex.
+type flight struct {
+	lane       *lane
+	list       *list
+	prev, next *flight
+
+	done    func(error) // the sender's; nil once it was called, so that it is called once
+	promise func(error) // f.promised, bound once for the flight's many lives
+	synced  func(error) // f.onDisk, likewise
+	kept    linkspan.Kept
+
+	seq      uint64 // number of its entry, 0 while it has none
+	size     int64  // counted towards DrainBytes; 0: not out of the spool
+	since    uint32 // ticks: when the producer got it
+	attempts int
+	mute     bool
+
+	keeping bool  // someone is within Keep
+	sent    bool  // the producer has it, or it is being buried: how it ends is not known
+	writing bool  // the journal has it, and it is not on disk
+	over    bool  // nobody waits for it any more: delivered, buried, refused or dropped
+	back    bool  // the producer gave it back: to be handed over once more
+	err     error // of the producer, when it gave an answer
+}
+
+// flight returns one for a message of l.
+func (s *Spool) flight(l *lane, done func(error), mute bool) *flight {
+	f, _ := s.flights.Get().(*flight)
+	if f == nil {
+		f = new(flight)
+		f.promise, f.synced = f.promised, f.onDisk
+	}
+	f.lane, f.done, f.mute = l, done, mute
+	return f
+}
+
+// free gives f back if nobody has it.
+func (s *Spool) free(f *flight) {
+	if f.list != nil || f.keeping || f.sent || f.writing {
+		return
+	}
+	*f = flight{promise: f.promise, synced: f.synced}
+	s.flights.Put(f)
+}
+
+// tell takes the sender's function out of f: whoever gets it calls it, without a lock.
+func (f *flight) tell() func(error) {
+	done := f.done
+	f.done = nil
+	return done
+}
+
+// promised is the done of the producer. Where Keep has not returned, who is in there goes on with the outcome: only then
+// it is sure that nobody else asks for the copy, and the message itself is at hand.
+func (f *flight) promised(err error) {
+	l := f.lane
+	l.mu.Lock()
+	f.sent, f.err = false, err
+	if f.keeping {
+		l.mu.Unlock()
+		return
+	}
+	l.outcome(f, nil)
+}
+
+// onDisk is the done of the journal.
+func (f *flight) onDisk(err error) {
+	l := f.lane
+	l.mu.Lock()
+	f.writing = false
+	var done func(error)
+	switch {
+	case err == nil && (l.Ack != AckKafka || f.over), // P1: on disk, and the lane says that this is enough
+		err != nil && !f.sent: // the journal was closed before
+		done = f.tell()
+	}
+	if f.list == &l.written && !f.sent && !f.over && f.done == nil { // the journal knows all there is to know
+		l.written.remove(f)
+	}
+	l.s.free(f)
+	l.mu.Unlock()
+	if done != nil {
+		done(err)
+	}
+}
+
+// A list has flights in order. A flight is in one list at most.
+type list struct {
+	head, tail *flight
+	n          int
+}
+
+func (q *list) push(f *flight) {
+	f.list, f.prev, f.next = q, q.tail, nil
+	if q.tail == nil {
+		q.head = f
+	} else {
+		q.tail.next = f
+	}
+	q.tail = f
+	q.n++
+}
+
+func (q *list) remove(f *flight) {
+	if f.prev == nil {
+		q.head = f.next
+	} else {
+		f.prev.next = f.next
+	}
+	if f.next == nil {
+		q.tail = f.prev
+	} else {
+		f.next.prev = f.prev
+	}
+	f.list, f.prev, f.next = nil, nil, nil
+	q.n--
+}

@@ -1,0 +1,126 @@
+package spool
+
+import (
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/spool/journal"
+)
+
+// Room reports whether there is room for m where it would go now. See [linkspan.Bounded].
+func (s *Spool) Room(m *linkspan.Message) bool {
+	if m != nil && m.Route != "" {
+		l := s.byName[m.Route]
+		if l == nil {
+			return !s.hold.Load() && s.parts.To.Room(m)
+		}
+		return l.room(m)
+	}
+	for _, l := range s.lanes {
+		if l.gone {
+			continue
+		}
+		if l.room(m) == (m == nil) {
+			return m == nil // the luckiest has room, or the unluckiest has none
+		}
+	}
+	return m != nil
+}
+
+// room reports whether the lane has room for m, nil for any message.
+func (l *lane) room(m *linkspan.Message) bool {
+	s := l.s
+	if !l.behind.Load() {
+		return !s.hold.Load() && s.parts.To.Room(m)
+	}
+	return s.journal.Room() || l.Full != FullHold && s.limit.Load()
+}
+
+// atLimit reports whether the disk is as full as it may be. A disk that is slow or fails is another matter: that holds
+// back, whatever a lane says.
+func (s *Spool) atLimit() bool { return s.limit.Load() && !s.journal.Room() }
+
+// measure looks at the journal, once a tick.
+func (s *Spool) measure() {
+	st := s.journal.State()
+	count(&s.noRoom, st.Condition == journal.OK)
+	s.failing.Store(st.Condition == journal.Failing)
+	s.limit.Store(st.Condition == journal.Full && st.Limit != "pending")
+}
+
+// makeRoom drops the oldest messages of lanes that want it so, as long as the disk is at its limit: whole segments, as nothing
+// less gives room. The journal deletes them each second, so that is how often it is looked at.
+func (s *Spool) makeRoom(now uint32) {
+	if now-s.dropped < second+1 && s.dropped != 0 {
+		return
+	}
+	st := s.journal.State()
+	excess := max(st.Bytes+st.Pending-s.cfg.MaxBytes, s.cfg.MinFree-st.Free, 0) + 1
+	for _, l := range s.lanes {
+		if l.Full != FullDropOldest || !l.behind.Load() {
+			continue
+		}
+		before := excess
+		for excess > 0 {
+			upTo := s.journal.Oldest(l.number)
+			if upTo == 0 {
+				break
+			}
+			messages, bytes := l.drop(upTo)
+			l.counts.oldest.Add(messages)
+			excess -= bytes
+			s.dropped = now
+			if messages == 0 && bytes == 0 {
+				break
+			}
+		}
+		l.starved.Store(before == excess)
+	}
+}
+
+// dropOld drops what is older than MaxAge.
+func (s *Spool) dropOld(l *lane) {
+	if s.journal == nil || s.cfg.MaxAge == 0 {
+		return
+	}
+	if upTo := s.journal.Before(l.number, time.Now().Add(-s.cfg.MaxAge)); upTo != 0 {
+		messages, _ := l.drop(upTo)
+		l.counts.tooOld.Add(messages)
+	}
+}
+
+// drop settles the lane up to the entry upTo, whatever has become of it, and returns what was not settled. What the producer has
+// of it goes its way, and is not counted.
+func (l *lane) drop(upTo uint64) (messages uint64, bytes int64) {
+	was := l.s.journal.Backlog(l.number)
+	var dropped []func(error)
+	away := uint64(0)
+	l.mu.Lock()
+	for f := l.window.head; f != nil && f.seq <= upTo; f = f.next {
+		if f.sent {
+			away++
+		}
+		dropped = l.missed(f, dropped)
+	}
+	l.advance()
+	for f := l.written.head; f != nil && f.seq <= upTo; f = l.written.head {
+		if f.sent {
+			away++
+		}
+		l.written.remove(f)
+		dropped = l.missed(f, dropped)
+		l.s.free(f)
+	}
+	l.cursor = max(l.cursor, upTo)
+	l.s.journal.Settle(l.number, upTo)
+	l.mu.Unlock()
+	for _, done := range dropped {
+		done(errDropped)
+	}
+	is := l.s.journal.Backlog(l.number)
+	if is.Messages > was.Messages {
+		return 0, 0
+	}
+	messages = was.Messages - is.Messages
+	return messages - min(away, messages), was.Bytes - is.Bytes
+}

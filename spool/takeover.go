@@ -1,0 +1,191 @@
+package spool
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// watch looks at how things are going, each tick, until ctx ends.
+func (s *Spool) watch(ctx context.Context) {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			s.look()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look is one tick. Age is counted in ticks: a process that was suspended gives Kafka the time that it has missed.
+func (s *Spool) look() {
+	now := s.clock.Add(1)
+	count(&s.stuck, s.parts.To.Room(nil))
+	if s.journal != nil {
+		s.measure()
+		patience := s.patience()
+		for _, l := range s.lanes {
+			l.watch(now, patience)
+		}
+		if s.limit.Load() {
+			s.makeRoom(now)
+		}
+	}
+	if now%second == 0 {
+		for _, l := range s.lanes {
+			l.mu.Lock()
+			l.rates.turn(&l.counts)
+			l.mu.Unlock()
+			s.dropOld(l)
+		}
+	}
+	s.poke()
+}
+
+// count counts the ticks for which there has been no room.
+func count(n *atomic.Uint32, room bool) {
+	if room {
+		n.Store(0)
+	} else {
+		n.Add(1)
+	}
+}
+
+// second is how many ticks a second has.
+const second = uint32(time.Second / tick)
+
+func (s *Spool) connected() bool { return s.parts.Connected == nil || s.parts.Connected() }
+
+// patience is how long Kafka may leave a message unacknowledged now.
+func (s *Spool) patience() time.Duration {
+	if !s.connected() {
+		return s.cfg.After / 4
+	}
+	return s.cfg.After
+}
+
+// watch has the spool take over if Kafka does not answer: not to a message of the lane, or to so many of others that there has been
+// no room for as long.
+func (l *lane) watch(now uint32, patience time.Duration) {
+	if !l.mayFallBehind() || l.behind.Load() {
+		return
+	}
+	l.mu.Lock()
+	var age time.Duration
+	if f := l.direct.head; f != nil {
+		age = time.Duration(now-f.since) * tick
+	}
+	stuck := time.Duration(l.s.stuck.Load()) * tick
+	if age < patience && stuck < patience || !l.s.takes(l) {
+		l.mu.Unlock()
+		return
+	}
+	n := l.fallBehind()
+	l.mu.Unlock()
+	l.s.told(l, slog.LevelWarn, "spool takes over: Kafka does not answer", "taken", n, "waited", max(age, stuck))
+}
+
+// mayFallBehind reports whether the spool may take over from Kafka.
+func (l *lane) mayFallBehind() bool { return l.Ack == AckKafkaElseSpool && l.s.journal != nil }
+
+// takes reports whether the disk is fit to take over a lane: otherwise its messages are better off with the producer, and their
+// senders wait.
+func (s *Spool) takes(l *lane) bool {
+	return !s.failing.Load() && (!s.limit.Load() || l.Full != FullHold)
+}
+
+// fallBehind has the lane's messages go to the spool from now on, and appends those that the producer has, in their order (P3): it
+// cannot give them back, but their senders need not wait for it. Who is within Keep does so on the way out. The caller holds mu,
+// which the promises of all these have to wait for: so each can still be shown.
+func (l *lane) fallBehind() (taken int) {
+	l.behind.Store(true)
+	l.answered = false
+	l.s.stats.Takeovers.Add(1)
+	for f := l.direct.head; f != nil; {
+		next := f.next
+		if !f.keeping {
+			l.takeFlight(f)
+			taken++
+		}
+		f = next
+	}
+	return taken
+}
+
+// takeFlight appends what the producer has of f. The caller holds mu, and the outcome is not known.
+func (l *lane) takeFlight(f *flight) {
+	l.direct.remove(f)
+	f.kept.Show(&l.shown)
+	l.append(f, &l.shown)
+	l.counts.takenOver.Add(1)
+}
+
+// giveBack notes that the producer gave f back. What came behind f was given back as well or will be, so all outcomes are awaited
+// before anything is handed over again, in order. The caller holds mu.
+func (l *lane) giveBack(f *flight) {
+	f.back = true
+	if !l.failed {
+		l.failed = true
+		l.s.failed.Add(1)
+		l.backoff = min(max(2*l.backoff, 1), maxBackoff)
+		l.retry = l.s.clock.Load() + l.backoff
+	}
+	if !l.behind.Load() {
+		l.fallBehind()
+	}
+}
+
+const maxBackoff = uint32(5 * time.Second / tick)
+
+// tryReturn has the lane's messages go directly to Kafka again, if everything of it is with the producer, behind which they
+// line up (P3), and the producer answers. passed is up to where the lane's walk has seen all there is.
+func (l *lane) tryReturn(passed uint64) {
+	s := l.s
+	if !l.behind.Load() || l.Ack == AckSpool || l.gone || s.hold.Load() || !s.connected() || !s.parts.To.Room(nil) {
+		return
+	}
+	l.mu.Lock()
+	ok := !l.closed && !l.failed && l.again == nil && l.last <= passed &&
+		(l.window.head == nil || l.answered && l.oldest(s.clock.Load()) < s.cfg.After)
+	if ok {
+		l.behind.Store(false)
+	}
+	l.mu.Unlock()
+	if ok {
+		s.stats.Returns.Add(1)
+		s.told(l, slog.LevelInfo, "spool drained: directly to Kafka again", "in_flight", l.window.n)
+	}
+}
+
+// Hold says whether Kafka has not been reached yet since the start, and those who read from it do not know where they begin: nothing
+// goes there then. Lanes that may, spool at once, nothing is drained, and there is no room for the others.
+func (s *Spool) Hold(spooling bool) {
+	if s.hold.Swap(spooling) == spooling {
+		return
+	}
+	for _, l := range s.lanes {
+		if !spooling || !l.mayFallBehind() || !s.takes(l) {
+			continue
+		}
+		l.mu.Lock()
+		fell := !l.behind.Load() && !l.closed
+		if fell {
+			l.fallBehind()
+		}
+		l.mu.Unlock()
+		if fell {
+			s.told(l, slog.LevelInfo, "spool takes what comes until Kafka is reached")
+		}
+	}
+	s.poke()
+}
+
+// told logs a change of a lane's way.
+func (s *Spool) told(l *lane, level slog.Level, what string, more ...any) {
+	b := s.backlog(l)
+	s.log.Log(context.Background(), level, what, append([]any{"route", l.Name, "messages", b.Messages, "bytes", b.Bytes}, more...)...)
+}
