@@ -56,6 +56,7 @@ func Check(cfg Config) (notes []string, err error) {
 		notes = append(notes, clientNotes(name, &cfg.Endpoints[name].Client.Config, table)...)
 	}
 	notes = append(notes, routeNotes(&cfg, table)...)
+	notes = append(notes, custodyNotes(&cfg)...)
 	for _, c := range table.Cycles() {
 		notes = append(notes, "messages can go round: "+c.String()+"; each broker is spared what came from it under the same topic, and the hop count ends the rest after 8 rounds where the broker speaks MQTT 5; other topics on the way down end it for good")
 	}
@@ -209,7 +210,7 @@ func CheckKafka(ctx context.Context, cfg Config, log *slog.Logger) (lines []stri
 		return lines, err
 	}
 	var errs []error
-	specs := needed(table)
+	specs := append(needed(table), kafka.TopicSpec{Name: cfg.DeadLetter.Topic})
 	if len(cfg.clients()) > 0 {
 		specs = append(specs, fleetTopics(&cfg, table)...)
 	}

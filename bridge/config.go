@@ -14,6 +14,7 @@ import (
 	"github.com/linkspan/linkspan/kafka"
 	"github.com/linkspan/linkspan/route"
 	"github.com/linkspan/linkspan/session"
+	"github.com/linkspan/linkspan/spool"
 )
 
 //go:generate go run ../internal/configdoc -o ../docs/configuration.md
@@ -40,6 +41,10 @@ type Config struct {
 	Fleet fleet.Config `yaml:"fleet"`
 	// DeadLetter is where messages go that nobody takes.
 	DeadLetter DeadLetterConfig `yaml:"dead_letter"`
+	// Spool keeps on the local disk what Kafka does not take, so that devices get their acknowledgements and go on while it is
+	// away. There is one with kafka.brokers, unless no route has a use for it; with the embedded broker only where spool.dir or a
+	// route's ack asks for it. [Outages](outages.md) tells the whole.
+	Spool spool.Config `yaml:"spool"`
 	// Log is what is written to standard error.
 	Log LogConfig `yaml:"log"`
 	// DrainTimeout bounds how long a stop may take: messages that devices have handed over are given this long to be
@@ -69,6 +74,7 @@ func Default() Config {
 		Admin:        admin.DefaultConfig(),
 		Fleet:        fleet.DefaultConfig(),
 		DeadLetter:   DeadLetterConfig{Topic: "linkspan.deadletter"},
+		Spool:        spool.Default(),
 		Log:          LogConfig{Level: "info", Format: "text"},
 		DrainTimeout: 20 * time.Second,
 	}
@@ -94,6 +100,7 @@ func (c *Config) complete(lookup func(string) (string, bool)) {
 	for _, name := range c.clients() {
 		c.completeClient(name, lookup)
 	}
+	c.completeSpool(lookup)
 }
 
 // dataDir returns the directory for the data of this user's programs, as the XDG base directory specification has it; "" if
@@ -166,6 +173,7 @@ func (c *Config) Validate() error {
 	if _, ok := levels()[c.Log.Level]; !ok {
 		p.add("log.level", "%q is none of trace, debug, info, warn, error", c.Log.Level)
 	}
+	c.validateSpool(&p)
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		p.add("log.format", "%q is none of text, json", c.Log.Format)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -13,13 +14,15 @@ import (
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/fleet"
 	"github.com/linkspan/linkspan/route"
+	"github.com/linkspan/linkspan/spool"
 )
 
-// DeadLetterConfig says what becomes of messages that a client endpoint can neither deliver nor give back.
+// DeadLetterConfig says what becomes of messages that nobody takes and whose sender cannot be told.
 type DeadLetterConfig struct {
-	// Topic is the Kafka topic for messages out of a broker that Kafka refuses for good, and for records that a broker
-	// refuses for good. They keep their bytes, key and headers, and get headers that tell the reason. Default
-	// linkspan.deadletter.
+	// Topic is the Kafka topic for messages that no route or Kafka itself refuses for good and whose sender cannot be told (one
+	// with MQTT 3 or QoS 0, a will, a broker, or one that has its acknowledgement from the spool), and for records that no broker
+	// takes. They keep their bytes, key and headers, and get headers that tell the reason. While Kafka is away the spool has
+	// them. Default linkspan.deadletter.
 	Topic string `yaml:"topic"`
 }
 
@@ -31,7 +34,9 @@ const (
 	headerTopic     = "linkspan.topic"     // of MQTT on the way up, of Kafka on the way down
 	headerPartition = "linkspan.partition" // of the record, on the way down
 	headerOffset    = "linkspan.offset"
-	headerSize      = "linkspan.size" // of the whole payload, where only its head is there
+	headerAttempts  = "linkspan.attempts" // how often it was handed over, the last time included
+	headerTime      = "linkspan.time"     // when it was given up
+	headerSize      = "linkspan.size"     // of the whole payload, where only its head is there
 )
 
 // deadHead is how much is kept of a payload that is too large for the dead letter topic, too.
@@ -40,10 +45,21 @@ const deadHead = 64 << 10
 // deadLetters writes to the dead letter topic.
 type deadLetters struct {
 	topic   string
-	to      linkspan.Sink
+	to      linkspan.Bounded
 	log     *slog.Logger
-	flights sync.Pool
-	told    atomic.Int64 // when a failure was logged last, in seconds
+	counts  map[string]*deadCounts // by endpoint; that of "" is for all others
+	flights sync.Pool              // of guards
+	told    atomic.Int64           // when a failure was logged last, in seconds
+	probe   linkspan.Message       // asks for room; it has a route, so nobody writes to it
+}
+
+// newDeadLetters returns dead letters that are counted for each of these endpoints.
+func newDeadLetters(topic string, endpoints []string, log *slog.Logger) *deadLetters {
+	d := &deadLetters{topic: topic, log: log, counts: map[string]*deadCounts{"": new(deadCounts)}, probe: linkspan.Message{Route: spool.DeadLetters}}
+	for _, name := range endpoints {
+		d.counts[name] = new(deadCounts)
+	}
+	return d
 }
 
 // deadReasons are the reasons as metrics have them, with the errors that mean them. What is none of these is refused.
@@ -81,209 +97,140 @@ func (c *deadCounts) add(err error) {
 	}
 }
 
-// A guard stands before a sink: what that refuses for good goes to the dead letter topic, and counts as taken when it is
-// there (P2). All else is as the sink says.
-//
-// Where the dead letter topic fails too, the message stays with its sender. On the way down it is then handed over again and
-// again, and holds up its partition, rather than be lost.
-type guard struct {
-	dead     *deadLetters
-	to       linkspan.Bounded
-	endpoint string
-	down     bool
-	counts   *deadCounts
-}
-
-var _ linkspan.Bounded = (*guard)(nil)
-
-// Room reports whether there is room behind the guard.
-func (g *guard) Room(m *linkspan.Message) bool { return g.to.Room(m) }
-
-// Send passes m on. What is kept of it for the case of a refusal is a copy in memory that is used again and again.
-func (g *guard) Send(ctx context.Context, m *linkspan.Message, done func(error)) {
-	f := g.flight(ctx, done)
-	g.to.Send(ctx, m, f.settle)
-	f.sent(m)
-}
-
-// Refuse puts m into the dead letter topic. It is used as Send is.
-func (g *guard) Refuse(ctx context.Context, m *linkspan.Message, why error, done func(error)) {
-	f := g.flight(ctx, done)
-	f.settled(why)
-	f.sent(m)
-}
-
-func (g *guard) flight(ctx context.Context, done func(error)) *deadFlight {
-	f, _ := g.dead.flights.Get().(*deadFlight)
-	if f == nil {
-		f = new(deadFlight)
-		f.settle = f.settled
+// of returns the counts of an endpoint.
+func (d *deadLetters) of(endpoint string) *deadCounts {
+	if c := d.counts[endpoint]; c != nil {
+		return c
 	}
-	f.guard, f.ctx, f.done = g, ctx, done
-	return f
+	return d.counts[""] // a message of the spool may be from one that is no longer configured
 }
 
-// deadFlight is a message between its Send and its done. Send's goroutine owns the copy until the state is kept, then whoever
-// settles does.
-type deadFlight struct {
-	guard  *guard
-	ctx    context.Context
-	done   func(error)
-	settle func(error) // f.settled, bound once for the flight's many lives
-	state  atomic.Int32
-	why    error // refused for good with
+// room reports whether there is room for a dead letter.
+func (d *deadLetters) room() bool { return d.to.Room(&d.probe) }
 
-	buf     []byte // holds all that follows
-	payload []byte
-	key     []byte
-	headers []linkspan.Header
-	topic   []byte
-	route   string
-	at      linkspan.Record // of a record that came down: topic, partition, offset
-	cut     bool            // only the head is sent
-}
-
-const (
-	flying  int32 = iota // Send has not returned, not settled
-	kept                 // Send has returned, the copy is there, not settled
-	refused              // refused for good before Send has returned
-	over                 // settled, and no copy is needed
-)
-
-// settled is the done of the sink behind.
-func (f *deadFlight) settled(err error) {
-	if !linkspan.IsPermanent(err) {
-		f.done(err)
-		if f.state.Swap(over) == kept {
-			f.release()
-		}
+// bury writes a dead letter of m, a message on the way up that is refused for good after so many attempts, and tells done once the
+// topic has it, or the spool for the topic (P2). An error for done says that nobody has it: why itself where the dead letter topic takes none, ever. m is
+// borrowed until bury returns.
+func (d *deadLetters) bury(ctx context.Context, m *linkspan.Message, why error, attempts int, done func(error)) {
+	if m.Route == spool.DeadLetters {
+		d.again(ctx, m, why, done)
 		return
 	}
-	f.why = err
-	if !f.state.CompareAndSwap(flying, refused) {
-		f.bury()
-	}
+	l := d.letter(m, why, attempts)
+	l.add(headerTopic, m.Topic)
+	d.send(ctx, l, done)
 }
 
-// sent makes the copy, unless the message is settled already.
-func (f *deadFlight) sent(m *linkspan.Message) {
-	if f.state.Load() == over {
-		f.release()
+// buryDown is bury for a record that came down, and was for the endpoint m.Endpoint. Where the dead letter topic does not take it,
+// the error is one that has it handed over again. A record that was read from the dead letter topic, by a route of its own,
+// stays what it is: another for it would come back in its turn, and so on for ever.
+func (d *deadLetters) buryDown(ctx context.Context, m *linkspan.Message, why error, done func(error)) {
+	if m.Record.Topic == d.topic {
+		d.of(m.Endpoint).add(why)
+		done(nil)
 		return
 	}
-	f.keep(m)
-	switch {
-	case f.state.CompareAndSwap(flying, kept):
-	case f.state.Load() == refused:
-		f.bury()
-	default:
-		f.release()
+	l := d.letter(m, why, m.Tries+1)
+	l.down = true
+	l.add(headerTopic, m.Record.Topic)
+	l.add(headerPartition, strconv.Itoa(int(m.Record.Partition)))
+	l.add(headerOffset, strconv.FormatInt(m.Record.Offset, 10))
+	d.send(ctx, l, done)
+}
+
+// again is bury for a dead letter that the spool took, and Kafka refused afterwards. Its head may do; else the spool has to keep it.
+func (d *deadLetters) again(ctx context.Context, m *linkspan.Message, why error, done func(error)) {
+	l := &letter{m: *m, why: why, down: true}
+	l.m.Record.Headers = slices.Clone(m.Record.Headers)
+	l.m.Record.Partition, l.m.Mute = linkspan.AnyPartition, false
+	if head := l.head(); head != nil && errors.Is(why, linkspan.ErrTooLarge) {
+		d.send(ctx, head, done)
+		return
+	}
+	d.failed(l, why, done)
+}
+
+// A letter is a dead letter on its way to the topic.
+type letter struct {
+	m    linkspan.Message
+	why  error
+	down bool // what it is a letter of is handed over again if the topic does not take it
+}
+
+// letter begins a letter of m.
+func (d *deadLetters) letter(m *linkspan.Message, why error, attempts int) *letter {
+	l := &letter{why: why, m: linkspan.Message{
+		Topic: m.Topic, Payload: m.Payload, Endpoint: m.Endpoint, Route: spool.DeadLetters, Received: time.Now(),
+		Record: linkspan.Record{Topic: d.topic, Partition: linkspan.AnyPartition, Key: m.Record.Key, Tombstone: m.Record.Tombstone},
+	}}
+	l.m.Record.Headers = append(make([]linkspan.Header, 0, len(m.Record.Headers)+9), m.Record.Headers...)
+	l.add(headerReason, why.Error())
+	l.add(headerRoute, m.Route)
+	l.add(headerEndpoint, m.Endpoint)
+	l.add(headerAttempts, strconv.Itoa(attempts))
+	l.add(headerTime, l.m.Received.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+	return l
+}
+
+func (l *letter) add(header, value string) {
+	if value != "" {
+		l.m.Record.Headers = append(l.m.Record.Headers, linkspan.Header{Key: header, Value: []byte(value)})
 	}
 }
 
-// release gives the flight back for another message.
-func (f *deadFlight) release() {
-	if cap(f.buf) > deadHead {
-		f.buf = nil // few are so large
-	}
-	dead := f.guard.dead
-	*f = deadFlight{settle: f.settle, buf: f.buf[:0], headers: f.headers[:0]}
-	dead.flights.Put(f)
-}
-
-// keep copies what a dead letter is made of.
-func (f *deadFlight) keep(m *linkspan.Message) {
-	size := len(m.Payload) + len(m.Record.Key) + len(m.Topic)
-	for _, h := range m.Record.Headers {
-		size += len(h.Value)
-	}
-	if cap(f.buf) < size {
-		f.buf = make([]byte, 0, size)
-	}
-	f.payload, f.key = f.copy(m.Payload), f.copy(m.Record.Key)
-	f.topic = append(f.buf[len(f.buf):], m.Topic...)
-	f.buf = f.buf[:len(f.buf)+len(m.Topic)]
-	for _, h := range m.Record.Headers {
-		f.headers = append(f.headers, linkspan.Header{Key: h.Key, Value: f.copy(h.Value)})
-	}
-	f.route = m.Route
-	f.at = linkspan.Record{Topic: m.Record.Topic, Partition: m.Record.Partition, Offset: m.Record.Offset, Tombstone: m.Record.Tombstone}
-}
-
-// copy returns a copy of b in the buffer, which has room for it; nil stays nil.
-func (f *deadFlight) copy(b []byte) []byte {
-	if b == nil {
+// head returns a letter with the first bytes of one that may be too large, which borrows nothing; nil for one that is not.
+func (l *letter) head() *letter {
+	size := len(l.m.Payload)
+	if size <= deadHead {
 		return nil
 	}
-	from := len(f.buf)
-	f.buf = append(f.buf, b...)
-	return f.buf[from:len(f.buf):len(f.buf)]
+	whole := l.m.Payload
+	l.m.Payload = whole[:deadHead]
+	head := &letter{m: *l.m.Clone(), why: l.why, down: l.down}
+	l.m.Payload = whole
+	head.add(headerSize, strconv.Itoa(size))
+	return head
 }
 
-// bury writes the dead letter. One that was read back from the dead letter topic, by a route of its own, stays what it is:
-// another for it would come back in its turn, and so on for ever.
-func (f *deadFlight) bury() {
-	if f.guard.down && f.at.Topic == f.guard.dead.topic {
-		f.guard.counts.add(f.why)
-		f.done(nil)
-		f.release()
+// send hands a letter over, its head if the whole is too large.
+func (d *deadLetters) send(ctx context.Context, l *letter, done func(error)) {
+	if !d.to.Room(&l.m) {
+		d.failed(l, errNoRoom, done)
 		return
 	}
-	m := linkspan.Message{Payload: f.payload, Record: linkspan.Record{
-		Topic: f.guard.dead.topic, Partition: linkspan.AnyPartition, Key: f.key, Tombstone: f.at.Tombstone,
-	}}
-	m.Record.Headers = append(m.Record.Headers, f.headers...)
-	add := func(key, value string) {
-		if value != "" {
-			m.Record.Headers = append(m.Record.Headers, linkspan.Header{Key: key, Value: []byte(value)})
+	head := l.head()
+	d.to.Send(ctx, &l.m, func(err error) {
+		switch {
+		case err == nil:
+			d.of(l.m.Endpoint).add(l.why)
+			done(nil)
+		case head != nil && errors.Is(err, linkspan.ErrTooLarge):
+			d.send(ctx, head, done)
+		default:
+			d.failed(l, err, done)
 		}
-	}
-	add(headerReason, f.why.Error())
-	add(headerRoute, f.route)
-	add(headerEndpoint, f.guard.endpoint)
-	if f.guard.down {
-		add(headerTopic, f.at.Topic)
-		add(headerPartition, strconv.Itoa(int(f.at.Partition)))
-		add(headerOffset, strconv.FormatInt(f.at.Offset, 10))
+	})
+}
+
+var errNoRoom = errors.New("there is no room for dead letters")
+
+// failed ends a letter that the topic did not take.
+func (d *deadLetters) failed(l *letter, err error, done func(error)) {
+	d.of(l.m.Endpoint).failed.Add(1)
+	d.tell(l, err)
+	if l.down || !linkspan.IsPermanent(err) {
+		done(fmt.Errorf("%v; and the dead letter topic: %v", l.why, err)) // not permanent: nobody has it yet
 	} else {
-		add(headerTopic, string(f.topic))
+		done(l.why)
 	}
-	if f.cut {
-		m.Payload = m.Payload[:min(len(m.Payload), deadHead)]
-		add(headerSize, strconv.Itoa(len(f.payload)))
-	}
-	f.guard.dead.to.Send(f.ctx, &m, f.buried)
-}
-
-// buried is the done of the dead letter topic.
-func (f *deadFlight) buried(err error) {
-	g := f.guard
-	switch {
-	case err == nil:
-		g.counts.add(f.why)
-		f.done(nil)
-	case errors.Is(err, linkspan.ErrTooLarge) && !f.cut && len(f.payload) > deadHead:
-		f.cut = true
-		f.bury()
-		return
-	default:
-		g.counts.failed.Add(1)
-		g.dead.tell(f, err)
-		if g.down || !linkspan.IsPermanent(err) {
-			f.done(fmt.Errorf("%v; and the dead letter topic: %v", f.why, err)) // not permanent: nobody has it yet
-		} else {
-			f.done(f.why)
-		}
-	}
-	f.release()
 }
 
 // tell logs that a dead letter could not be written, once a second at most.
-func (d *deadLetters) tell(f *deadFlight, err error) {
+func (d *deadLetters) tell(l *letter, err error) {
 	now := time.Now().Unix()
-	if last := d.told.Load(); last == now || !d.told.CompareAndSwap(last, now) || errors.Is(err, linkspan.ErrClosed) {
+	if last := d.told.Load(); last == now || errors.Is(err, linkspan.ErrClosed) || !d.told.CompareAndSwap(last, now) {
 		return
 	}
 	d.log.Error("the dead letter topic takes nothing; what belongs there is held back or refused",
-		"topic", d.topic, "endpoint", f.guard.endpoint, "refused", f.why, "err", err)
+		"topic", d.topic, "endpoint", l.m.Endpoint, "refused", l.why, "err", err)
 }

@@ -47,7 +47,6 @@ type dialer struct {
 	name string
 	b    *bridge
 	cfg  client.Config
-	dead deadCounts
 	know *fleet.Clients // what brokers know of endpoints
 
 	owned atomic.Bool            // this process runs it
@@ -57,12 +56,15 @@ type dialer struct {
 func newDialer(m *member, name string) *dialer {
 	cfg := m.b.cfg.Endpoints[name].Client.Config
 	cfg.Name = name
-	if cfg.Mode == client.ModeOne {
+	if cfg.Mode == client.ModeOne && m.shards != nil {
 		cfg.Permit = m.shards.Lease
 	}
 	cfg.DrainTimeout = min(cfg.DrainTimeout, m.b.cfg.DrainTimeout/4) // the rest is for what stops after it
 	return &dialer{name: name, b: m.b, cfg: cfg, know: m.sessions}
 }
+
+// lane is the lane of the fleet that the endpoint belongs to.
+func (d *dialer) lane() int32 { return fleet.Lane(d.name, d.b.cfg.Fleet.Lanes) }
 
 // dialed is one run of a dialer: from when this process is to run it until another is.
 type dialed struct {
@@ -95,27 +97,27 @@ func (d *dialed) connect(ctx context.Context) error {
 	d.owned.Store(true)
 	defer d.owned.Store(false)
 	return together(ctx, []func(context.Context) error{
-		func(ctx context.Context) error { return d.client.Run(ctx, d.guard(&d.b.uplink, false)) },
+		func(ctx context.Context) error { return d.client.Run(ctx, mute{d.b.uplink}) },
 		func(ctx context.Context) error {
-			return d.direct.Run(ctx, d.guard(d.b.routes.DownlinkTo(d.name, d.client), true))
+			return d.direct.Run(ctx, d.guard(d.b.routes.DownlinkTo(d.name, d.client)))
 		},
 	})
 }
 
-// deliver carries what the fleet has put into the inbox of the endpoint, in that lane, until ctx ends.
-func (d *dialed) deliver(ctx context.Context, lane int32) error {
+// deliver carries what the fleet has put into the inbox of the endpoint until ctx ends.
+func (d *dialed) deliver(ctx context.Context) error {
 	cfg := &d.b.cfg.Fleet
 	inbox := d.b.client.NewConsumer(kafka.ConsumerConfig{
-		Partitions: map[string][]int32{cfg.InboxTopic(): {lane}}, Group: cfg.InboxGroup(d.name),
+		Partitions: map[string][]int32{cfg.InboxTopic(): {d.lane()}}, Group: cfg.InboxGroup(d.name),
 	})
 	d.inbox.Store(inbox)
 	defer d.inbox.Store(nil)
-	return inbox.Run(ctx, fleet.NewInbox(d.name, d.guard(d.b.routes.DownlinkLocated(d.name, d.client), true)))
+	return inbox.Run(ctx, fleet.NewInbox(d.name, d.guard(d.b.routes.DownlinkLocated(d.name, d.client))))
 }
 
 // guard returns a sink that has what to refuses for good written to the dead letter topic.
-func (d *dialer) guard(to linkspan.Bounded, down bool) *guard {
-	return &guard{dead: d.b.dead, to: to, endpoint: d.name, down: down, counts: &d.dead}
+func (d *dialer) guard(to linkspan.Bounded) *guard {
+	return &guard{dead: d.b.dead, to: to, endpoint: d.name}
 }
 
 // A sessionState keeps in Kafka what the sessions at one broker know of us, for whichever process runs the endpoint next.
@@ -133,6 +135,9 @@ func (s sessionState) key() string {
 
 // Load returns what is known. While Kafka does not tell, it is nothing: then the endpoint subscribes once more than it needs to.
 func (s sessionState) Load() (known client.Subscribed) {
+	if s.b.cfg.Fleet.Alone && !s.b.isJoined() { // nobody waits for Kafka
+		return known
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.Kafka.RequestTimeout)
 	defer cancel()
 	value, err := s.know.Load(ctx, s.key())
@@ -145,15 +150,19 @@ func (s sessionState) Load() (known client.Subscribed) {
 	return known
 }
 
-// Save stores what is known.
+// Save stores what is known. One who is alone does not wait for a Kafka that is away: the record is on its way, and nobody else
+// asks for it.
 func (s sessionState) Save(known client.Subscribed) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.Kafka.RequestTimeout)
 	defer cancel()
+	if s.b.cfg.Fleet.Alone && !(s.b.isJoined() && s.b.client.Connected()) {
+		cancel()
+	}
 	value, err := json.Marshal(known)
 	if err == nil {
 		err = s.know.Store(ctx, s.key(), value)
 	}
-	if err != nil {
+	if err != nil && ctx.Err() != context.Canceled {
 		s.b.log.Warn("what the broker's session knows could not be stored", "endpoint", s.name, "err", err)
 	}
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/linkspan/linkspan/route"
+	"github.com/linkspan/linkspan/spool"
 )
 
 // A Question is a message that one wants to see routed.
@@ -51,7 +53,7 @@ func Explain(cfg Config, q Question) (string, error) {
 		Topic: q.Topic, Payload: []byte(q.Payload), QoS: q.QoS, Retain: q.Retain,
 		Endpoint: q.Endpoint, Client: q.Client, Username: q.User, Received: time.Now(),
 	}
-	a := answer{deadLetter: cfg.DeadLetter.Topic}
+	a := answer{deadLetter: cfg.DeadLetter.Topic, lanes: cfg.lanes(table)}
 	if q.Down {
 		m.Topic, m.QoS, m.Client = "", 0, ""
 		m.Record = linkspan.Record{Topic: q.Topic, Timestamp: m.Received}
@@ -79,6 +81,7 @@ type answer struct {
 	b          strings.Builder
 	e          route.Explanation
 	deadLetter string // topic
+	lanes      []spool.Lane
 }
 
 // steps tells which routes were asked.
@@ -109,6 +112,9 @@ func (a *answer) record(dialed bool) string {
 		return a.b.String()
 	case a.e.Err != nil:
 		fmt.Fprintf(&a.b, "\nrefused to the device: %v\n", a.e.Err)
+		if !errors.Is(a.e.Err, linkspan.ErrNoRoute) {
+			fmt.Fprintf(&a.b, "one that cannot be told (MQTT 3, QoS 0) has it put into the dead letter topic %s\n", a.deadLetter)
+		}
 		return a.b.String()
 	case a.e.Skipped:
 		a.b.WriteString("\nleft alone: the broker had retained it, and the route skips such\n")
@@ -142,7 +148,22 @@ func (a *answer) record(dialed bool) string {
 	case m.Device != "":
 		a.line("device", m.Device+", which is at "+m.Endpoint)
 	}
+	a.custody()
 	return a.b.String()
+}
+
+// custody tells when the message is acknowledged.
+func (a *answer) custody() {
+	for _, l := range a.lanes {
+		if l.Name != a.e.Route {
+			continue
+		}
+		acked, full := describeCustody(l.Ack, l.Full)
+		a.line("acknowledged", acked)
+		if full != "" {
+			a.line("spool full", full)
+		}
+	}
 }
 
 func (a *answer) packet() string {

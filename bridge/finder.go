@@ -15,7 +15,6 @@ type finder struct {
 	places   *fleet.Locations
 	parking  *fleet.Parking
 	router   *fleet.Router
-	dead     deadCounts
 	guard    *guard // of the router
 	consumer *kafka.Consumer
 	devices  *kafka.Follower
@@ -37,7 +36,7 @@ func newFinder(b *bridge) *finder {
 		devices: b.client.Follow(cfg.DevicesTopic()),
 		parked:  b.client.Follow(cfg.ParkedTopic()),
 	}
-	l.guard = &guard{dead: b.dead, down: true, counts: &l.dead}
+	l.guard = &guard{dead: b.dead}
 	parts := fleet.Parts{Locate: locate(b.routes), To: producer, Read: reader(b.client), Refuse: l.guard.Refuse, Log: b.log}
 	l.parking = fleet.NewParking(cfg, l.places, parts)
 	l.router = fleet.NewRouter(cfg, l.places, l.parking, parts)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/fleet"
@@ -12,12 +13,13 @@ import (
 	"github.com/linkspan/linkspan/route"
 )
 
-// A member is this process as one of its fleet: it runs the endpoints that dial and whose lanes Kafka has given to it (P7).
+// A member is this process as one of its fleet: it runs the endpoints that dial and whose lanes Kafka has given to it (P7). One that is
+// alone runs all of them, and asks nobody.
 type member struct {
 	b        *bridge
 	cfg      *fleet.Config
 	dialers  []*dialer // by name
-	shards   *kafka.Shards
+	shards   *kafka.Shards  // nil: this process is alone
 	sessions *fleet.Clients  // what brokers know of the endpoints
 	known    *kafka.Follower // feeds sessions
 	finder   *finder         // nil: no route asks where a device is
@@ -32,9 +34,11 @@ func newMember(b *bridge) *member {
 	cfg := &b.cfg.Fleet
 	m := &member{
 		b: b, cfg: cfg, finder: newFinder(b),
-		shards:   b.client.NewShards(kafka.ShardsConfig{Topic: cfg.ShardsTopic(), Group: cfg.ShardsGroup(), SessionTimeout: cfg.SessionTimeout}),
 		sessions: fleet.NewClients(*cfg, b.client.Producer()),
 		known:    b.client.Follow(cfg.ClientsTopic()),
+	}
+	if !cfg.Alone {
+		m.shards = b.client.NewShards(kafka.ShardsConfig{Topic: cfg.ShardsTopic(), Group: cfg.ShardsGroup(), SessionTimeout: cfg.SessionTimeout})
 	}
 	for _, name := range names {
 		m.dialers = append(m.dialers, newDialer(m, name))
@@ -50,11 +54,12 @@ func (m *member) uplink(to linkspan.Bounded) linkspan.Bounded {
 	return m.finder.places.Uplink(to)
 }
 
-// fleetTopics returns the topics that endpoints that dial need: that of dead letters, and the fleet's own, which must be as
-// they are told.
-func fleetTopics(c *Config, routes *route.Table) []kafka.TopicSpec {
-	specs := []kafka.TopicSpec{{Name: c.DeadLetter.Topic}}
+// fleetTopics returns the topics that endpoints that dial need: the fleet's own, which must be as they are told.
+func fleetTopics(c *Config, routes *route.Table) (specs []kafka.TopicSpec) {
 	for _, t := range c.Fleet.Topics() {
+		if t.Name == c.Fleet.ShardsTopic() && c.Fleet.Alone {
+			continue
+		}
 		if locating(routes) || t.Name == c.Fleet.ShardsTopic() || t.Name == c.Fleet.ClientsTopic() {
 			specs = append(specs, kafka.TopicSpec{Name: t.Name, Partitions: t.Partitions, Configs: t.Configs, Strict: true})
 		}
@@ -68,7 +73,7 @@ func locating(routes *route.Table) bool {
 	return len(topics)+len(patterns) > 0
 }
 
-// run takes part in the fleet until ctx ends. Parts start from top to bottom, and stop in the reverse order.
+// run takes part in the fleet until ctx ends, with Kafka. Parts start from top to bottom, and stop in the reverse order.
 func (m *member) run(ctx context.Context) (err error) {
 	parts := newParts()
 	follow := func(f *kafka.Follower, apply func(*linkspan.Message)) {
@@ -80,12 +85,11 @@ func (m *member) run(ctx context.Context) (err error) {
 		follow(m.finder.parked, m.finder.parking.Apply)
 		parts.run(m.finder.run)
 	}
-	for _, d := range m.dialers {
-		if d.cfg.Mode == client.ModeAll {
-			parts.run(d.begin().connect)
-		}
+	if m.shards == nil {
+		parts.run(m.ownAll)
+	} else {
+		m.share(parts)
 	}
-	parts.run(func(ctx context.Context) error { return m.shards.Run(ctx, kafka.Work{Leased: m.own, Fenced: m.dial}) })
 	select {
 	case <-ctx.Done():
 	case err = <-parts.failed:
@@ -93,32 +97,60 @@ func (m *member) run(ctx context.Context) (err error) {
 	return errors.Join(err, parts.stop(ctx))
 }
 
+// share runs the endpoints that each process runs, and the lanes that this one has.
+func (m *member) share(parts *parts) {
+	for _, d := range m.dialers {
+		if d.cfg.Mode == client.ModeAll {
+			parts.run(d.begin().connect)
+		}
+	}
+	dial := func(ctx context.Context, lane int32) error { return m.dial(ctx, m.inLane(lane, client.ModeOne)) }
+	parts.run(func(ctx context.Context) error { return m.shards.Run(ctx, kafka.Work{Leased: m.own, Fenced: dial}) })
+}
+
+// ownAll does the work of all lanes.
+func (m *member) ownAll(ctx context.Context) error {
+	var runs []func(context.Context) error
+	for lane := range m.cfg.Lanes {
+		runs = append(runs, func(ctx context.Context) error { return m.release(ctx, lane) })
+	}
+	return together(ctx, runs)
+}
+
+// dialAll connects all endpoints, whether Kafka is there or not, until ctx ends.
+func (m *member) dialAll(ctx context.Context) error { return m.dial(ctx, slices.Values(m.dialers)) }
+
+// release has the lane's parking released until ctx ends.
+func (m *member) release(ctx context.Context, lane int32) error {
+	if m.finder != nil {
+		m.finder.parking.Own(ctx, lane)
+	}
+	<-ctx.Done()
+	return nil
+}
+
 // own does the work of one lane that nothing but the lease keeps from being done twice, until ctx ends.
 func (m *member) own(ctx context.Context, lane int32) error {
 	if m.finder == nil {
 		return nil
 	}
-	runs := []func(context.Context) error{func(ctx context.Context) error {
-		m.finder.parking.Own(ctx, lane)
-		<-ctx.Done()
-		return nil
-	}}
+	runs := []func(context.Context) error{func(ctx context.Context) error { return m.release(ctx, lane) }}
 	for d := range m.inLane(lane, client.ModeAll) {
-		runs = append(runs, func(ctx context.Context) error { return d.last.Load().deliver(ctx, lane) })
+		runs = append(runs, func(ctx context.Context) error { return d.last.Load().deliver(ctx) })
 	}
 	return together(ctx, runs)
 }
 
-// dial connects the endpoints of one lane until ctx ends. Their brokers let only one connection have a client identifier. So a
+// dial connects the endpoints of a lane until ctx ends. Their brokers let only one connection have a client identifier. So a
 // connection goes on when Kafka is away, with its keep-alives; but no other is made without the lease, lest two members throw
 // each other out for ever.
-func (m *member) dial(ctx context.Context, lane int32) error {
+func (m *member) dial(ctx context.Context, endpoints iter.Seq[*dialer]) error {
 	var runs []func(context.Context) error
-	for d := range m.inLane(lane, client.ModeOne) {
+	for d := range endpoints {
 		run := d.begin()
 		runs = append(runs, run.connect)
 		if m.finder != nil {
-			runs = append(runs, func(ctx context.Context) error { return run.deliver(ctx, lane) })
+			runs = append(runs, run.deliver)
 		}
 	}
 	if len(runs) == 0 {
@@ -131,12 +163,15 @@ func (m *member) dial(ctx context.Context, lane int32) error {
 func (m *member) inLane(lane int32, mode string) iter.Seq[*dialer] {
 	return func(yield func(*dialer) bool) {
 		for _, d := range m.dialers {
-			if fleet.Lane(d.name, m.cfg.Lanes) == lane && d.cfg.Mode == mode && !yield(d) {
+			if d.lane() == lane && d.cfg.Mode == mode && !yield(d) {
 				return
 			}
 		}
 	}
 }
+
+// leased reports whether this process knows which endpoints it has to run.
+func (m *member) leased() bool { return m.shards == nil || m.shards.Leased() }
 
 // dialers returns the endpoints that dial, by name.
 func (b *bridge) dialers() []*dialer {

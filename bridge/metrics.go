@@ -36,6 +36,7 @@ func newCollector(b *bridge) *collector {
 	all = append(all, clientFamilies()...)
 	all = append(all, brokerFamilies()...)
 	all = append(all, deadLetterFamilies()...)
+	all = append(all, spoolFamilies()...)
 	all = append(all, fleetFamilies()...)
 	all = append(all, routeFamilies()...)
 	all = append(all, sessionFamilies()...)
@@ -140,7 +141,7 @@ func deviceFamilies() []family {
 
 		counter("mqtt_received_messages_total", "Messages from devices that were handed on, by QoS.",
 			perQoS(func(s *mqtt.Stats) *[3]atomic.Uint64 { return &s.Received }), "endpoint", "qos"),
-		counter("mqtt_acked_messages_total", "Messages from devices that Kafka has stored, by QoS; QoS 1 and 2 have been acknowledged.",
+		counter("mqtt_acked_messages_total", "Messages from devices that Kafka or the spool has stored, by QoS; QoS 1 and 2 have been acknowledged.",
 			perQoS(func(s *mqtt.Stats) *[3]atomic.Uint64 { return &s.Acked }), "endpoint", "qos"),
 		counter("mqtt_refused_messages_total", "Messages from devices that were refused for good, by reason.",
 			perReason(func(s *mqtt.Stats) *[256]atomic.Uint64 { return &s.Rejected }), "endpoint", "reason"),
@@ -150,7 +151,7 @@ func deviceFamilies() []family {
 			perListener(func(s *mqtt.Stats) uint64 { return s.Repeated.Load() }), "endpoint"),
 		gauge("mqtt_in_flight_messages", "Messages from devices that are handed on and neither stored nor refused.",
 			perListener(func(s *mqtt.Stats) int64 { return s.InFlight.Load() }), "endpoint"),
-		gauge("mqtt_backlog_bytes", "Bytes of messages that connections hold back since Kafka takes none.",
+		gauge("mqtt_backlog_bytes", "Bytes of messages that connections hold back since neither Kafka nor the spool takes any.",
 			perListener(func(s *mqtt.Stats) int64 { return s.Backlog.Load() }), "endpoint"),
 		gauge("mqtt_partial_bytes", "Bytes held of packets that have not come whole.",
 			perListener(func(s *mqtt.Stats) int64 { return s.Partial.Load() }), "endpoint"),

@@ -72,7 +72,7 @@ func clientFamilies() []family {
 
 		counter("client_received_messages_total", "Messages from the broker that were handed on, by QoS.",
 			perClientQoS(func(s *client.Stats) *[3]atomic.Uint64 { return &s.Received }), "endpoint", "qos"),
-		counter("client_acked_messages_total", "Messages from the broker that Kafka has stored, by QoS; QoS 1 and 2 have been acknowledged.",
+		counter("client_acked_messages_total", "Messages from the broker that Kafka or the spool has stored, by QoS; QoS 1 and 2 have been acknowledged.",
 			perClientQoS(func(s *client.Stats) *[3]atomic.Uint64 { return &s.Acked }), "endpoint", "qos"),
 		counter("client_rejected_messages_total", "Messages from the broker that neither Kafka nor the dead letter topic took.",
 			perClient(func(s *client.Stats) uint64 { return s.Rejected.Load() }), "endpoint"),
@@ -88,7 +88,7 @@ func clientFamilies() []family {
 			perClient(func(s *client.Stats) uint64 { return s.Unwanted.Load() }), "endpoint"),
 		gauge("client_in_flight_messages", "Messages from the broker that are handed on and neither stored nor refused.",
 			perClient(func(s *client.Stats) int64 { return s.InFlight.Load() }), "endpoint"),
-		counter("client_stalls_total", "Times that the broker was not read since Kafka took no more.",
+		counter("client_stalls_total", "Times that the broker was not read since neither Kafka nor the spool took any more.",
 			perClient(func(s *client.Stats) uint64 { return s.Stalled.Load() }), "endpoint"),
 	}
 }
@@ -130,18 +130,11 @@ func brokerFamilies() []family {
 	}
 }
 
-// perDead reads what went to the dead letter topic, for each client endpoint, and with an empty name for records that had not
-// got to one.
+// perDead reads what went to the dead letter topic, for each endpoint, and with an empty name for all else.
 func perDead(value func(c *deadCounts, set func(float64, ...string))) read {
 	return func(b *bridge, set func(float64, ...string)) {
-		labelled := func(name string) func(float64, ...string) {
-			return func(v float64, labels ...string) { set(v, append([]string{name}, labels...)...) }
-		}
-		for _, d := range b.dialers() {
-			value(&d.dead, labelled(d.name))
-		}
-		if b.member != nil && b.member.finder != nil {
-			value(&b.member.finder.dead, labelled(""))
+		for name, counts := range b.dead.counts {
+			value(counts, func(v float64, labels ...string) { set(v, append([]string{name}, labels...)...) })
 		}
 	}
 }
@@ -149,7 +142,7 @@ func perDead(value func(c *deadCounts, set func(float64, ...string))) read {
 // deadLetterFamilies is what went to the dead letter topic.
 func deadLetterFamilies() []family {
 	return []family{
-		counter("dead_letters_total", "Messages that went to the dead letter topic, by endpoint (empty: a device's record that had not got to one) and reason: "+deadLabels()+".",
+		counter("dead_letters_total", "Messages that went to the dead letter topic, by endpoint (empty: a record that had not got to one, or a message of one that is no longer configured) and reason: "+deadLabels()+".",
 			perDead(func(c *deadCounts, set func(float64, ...string)) {
 				for i, r := range deadReasons {
 					if n := c.written[i].Load(); n > 0 {

@@ -20,13 +20,13 @@ func ofFinder[T number](value func(f *finder) T) read {
 func fleetFamilies() []family {
 	return []family{
 		gauge("fleet_lanes", "Lanes that this process has.", func(b *bridge, set func(float64, ...string)) {
-			if b.member != nil {
+			if b.member != nil && b.member.shards != nil {
 				set(float64(len(b.member.shards.Owned())))
 			}
 		}),
 		counter("fleet_lane_changes_total", "Lanes that came to this process and went from it, by how: taken, returned, lost.",
 			func(b *bridge, set func(float64, ...string)) {
-				if b.member != nil {
+				if b.member != nil && b.member.shards != nil {
 					s := b.member.shards.Stats()
 					set(float64(s.Taken.Load()), "taken")
 					set(float64(s.Returned.Load()), "returned")

@@ -3,9 +3,12 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/linkspan/linkspan/admin"
 	"github.com/linkspan/linkspan/mqtt/client"
+	"github.com/linkspan/linkspan/spool"
 )
 
 // The phases of a bridge. Only Run changes them.
@@ -15,36 +18,123 @@ const (
 	stopping
 )
 
-// ready returns nil when the bridge takes and delivers messages, else why it does not; and how each endpoint is.
-func (b *bridge) ready() (endpoints []string, err error) {
+// health is what the bridge does, and what it does not.
+func (b *bridge) health() admin.Health {
 	phase := b.phase.Load()
 	if phase == starting {
-		return nil, errors.New("starting") // the endpoints are not complete
+		return admin.Health{NotReady: errors.New("starting")} // the endpoints are not complete
 	}
+	var h admin.Health
 	for _, e := range b.endpoints {
-		endpoints = append(endpoints, fmt.Sprintf("%s: listens on %s", e.name, e.listener.Addr()))
+		h.Parts = append(h.Parts, fmt.Sprintf("%s: listens on %s", e.name, e.listener.Addr()))
 	}
 	for _, d := range b.dialers() {
-		endpoints = append(endpoints, d.name+": "+d.describe())
+		h.Parts = append(h.Parts, d.name+": "+d.describe())
 	}
+	s := b.spool.Status()
+	h.Parts = append(h.Parts, describeSpool(&s)...)
+	var lacks []string
+	lacks, h.NotReady = b.lacks(&s)
 	if phase == stopping {
-		return endpoints, errors.New("stopping")
+		h.NotReady = errors.New("stopping")
 	}
-	select {
-	case <-b.joined:
-	default:
-		return endpoints, errors.New("Kafka cannot be reached yet")
+	h.Degraded = strings.Join(lacks, "; ")
+	return h
+}
+
+// lacks returns what the bridge does without, and an error if that keeps it from its work. While the spool takes what comes, an
+// outage of Kafka is no such thing; while anything is held back, refused or dropped, the bridge is not ready.
+func (b *bridge) lacks(s *spool.Status) (lacks []string, err error) {
+	spooled := b.cfg.spooled()
+	taking := spooled && (len(b.endpoints) > 0 || b.linked()) // something comes in
+	if s.Verdict == spool.NotReady {
+		return nil, errors.New(s.Reason)
 	}
-	if age := b.client.Producer().OldestUnacked(); age > b.cfg.Admin.StallTimeout {
-		return endpoints, fmt.Errorf("Kafka has not acknowledged a message for %v", age.Round(time.Second))
+	if !b.isJoined() {
+		if err := errors.New("Kafka cannot be reached yet"); !taking {
+			return nil, err
+		}
+		lacks = append(lacks, "Kafka cannot be reached yet")
 	}
-	if b.member != nil && !b.member.shards.Leased() {
-		return endpoints, errors.New("Kafka does not tell which brokers this process has to dial")
+	if age := b.stalled(s); age > 0 {
+		return nil, fmt.Errorf("Kafka has not acknowledged a message for %v", age.Round(time.Second))
+	}
+	if b.member != nil && !b.member.leased() {
+		text := "Kafka does not tell which brokers this process has to dial"
+		if !taking {
+			return nil, errors.New(text)
+		}
+		lacks = append(lacks, text)
+	}
+	if s.Verdict == spool.Degraded {
+		lacks = append(lacks, s.Reason)
 	}
 	if len(b.endpoints) == 0 {
-		return endpoints, b.cutOff()
+		err = b.cutOff()
 	}
-	return endpoints, nil
+	return lacks, err
+}
+
+// stalled returns how long Kafka has left a message unacknowledged that only Kafka can take, if that is too long: 0 if not. What the
+// spool has taken over waits for Kafka too, but nobody waits for it.
+func (b *bridge) stalled(s *spool.Status) (age time.Duration) {
+	if !b.cfg.spooled() {
+		age = b.client.Producer().OldestUnacked()
+	}
+	for i := range s.Lanes {
+		age = max(age, s.Lanes[i].Unacked)
+	}
+	if age <= b.cfg.Admin.StallTimeout {
+		return 0
+	}
+	return age
+}
+
+// linked reports whether any endpoint that this process dials is connected.
+func (b *bridge) linked() bool {
+	for _, d := range b.dialers() {
+		if d.owned.Load() && d.last.Load().client.Stats().Connected.Load() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// describeSpool tells of the disk, where it is not well, and of each lane that is not on its direct way.
+func describeSpool(s *spool.Status) (lines []string) {
+	if d := &s.Disk; d.Failing != nil {
+		lines = append(lines, fmt.Sprintf("spool: the disk fails since %s: %v", d.Since.UTC().Format(time.RFC3339), d.Failing))
+	}
+	for i := range s.Lanes {
+		if l := &s.Lanes[i]; l.Way != spool.Direct {
+			lines = append(lines, "route "+l.Name+": "+describeLane(l))
+		}
+	}
+	return lines
+}
+
+func describeLane(l *spool.LaneStatus) string {
+	text := fmt.Sprintf("%v, %d messages (%s) in the spool, the oldest for %v", l.Way, l.Messages, bytesText(l.Bytes), l.Oldest.Round(time.Second))
+	if l.ETA > 0 {
+		text += fmt.Sprintf(", empty in %v", l.ETA.Round(time.Second))
+	}
+	if c := &l.Counters; l.Way == spool.Dropping {
+		text += fmt.Sprintf("; dropped %d of the oldest, %d of the newest, refused %d", c.Oldest, c.Newest, c.Refused)
+	}
+	return text
+}
+
+// bytesText tells a number of bytes as people do.
+func bytesText(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	v, u := float64(n)/1024, 0
+	for ; v >= 1024 && u < len(units)-1; u++ {
+		v /= 1024
+	}
+	return fmt.Sprintf("%.1f %ciB", v, units[u])
 }
 
 // cutOff returns an error when all endpoints that this process runs are without their broker. One that runs none stands by, and is
@@ -70,7 +160,7 @@ func (b *bridge) cutOff() error {
 func (d *dialer) describe() string {
 	run := d.last.Load()
 	if run == nil || !d.owned.Load() {
-		if !d.b.member.shards.Leased() {
+		if !d.b.member.leased() {
 			return "waits for Kafka, which says who runs it"
 		}
 		return "run by another process"

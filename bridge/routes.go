@@ -90,6 +90,9 @@ func extras(r route.Config) string {
 	if r.QoS != nil {
 		parts = append(parts, fmt.Sprintf("qos %d", *r.QoS))
 	}
+	if r.Ack != "" {
+		parts = append(parts, "ack "+r.Ack)
+	}
 	if len(parts) == 0 {
 		return ""
 	}

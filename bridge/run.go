@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/linkspan/linkspan/kafka"
 	"github.com/linkspan/linkspan/route"
 	"github.com/linkspan/linkspan/session"
+	"github.com/linkspan/linkspan/spool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -29,13 +32,14 @@ type bridge struct {
 
 	client    *kafka.Client
 	routes    *route.Table
-	uplink    gate
+	uplink    *uplink
 	sessions  *session.Registry
 	consumer  *kafka.Consumer
 	joined    chan struct{} // closed when Kafka has been reached and the consumer knows where it starts
 	endpoints []endpoint
 	member    *member // nil: no endpoint dials
 	dead      *deadLetters
+	spool     *spool.Spool
 }
 
 // Run runs a bridge until ctx ends, then drains it (P8) and returns nil. started is called once everything is up, or up
@@ -81,7 +85,7 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 	// The admin port answers first and last, so that one can always ask why nothing moves.
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	operators, err := admin.Listen(b.cfg.Admin, registry, b.ready, b.log)
+	operators, err := admin.Listen(b.cfg.Admin, registry, b.health, b.log)
 	if err != nil {
 		return err
 	}
@@ -109,14 +113,20 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 	b.client.SpecifyTopics(specs.get)
 	status.Routes = describe(b.cfg.Routes, b.cfg.DefaultRoute)
 
+	// What is in the spool is acknowledged, and goes to Kafka as soon as that is there. So a disk that cannot be used ends the start
+	// here, before anybody hands anything over, and the spool outlives all who do.
+	b.dead = newDeadLetters(b.cfg.DeadLetter.Topic, slices.Sorted(maps.Keys(b.cfg.Endpoints)), b.log)
+	if err := b.openSpool(parts); err != nil {
+		return err
+	}
+
 	// A process of a fleet runs some of the endpoints that dial. It learns from what comes up where devices are.
-	b.dead = &deadLetters{topic: b.cfg.DeadLetter.Topic, to: b.client.Producer(), log: b.log}
 	b.member = newMember(b)
-	b.uplink.to = b.routes.Uplink(b.member.uplink(b.client.Producer()))
+	b.uplink = newUplink(b.routes, b.member.uplink(b.spool), b.dead, b.cfg.clients())
 
 	// Sessions take what comes down, and send wills up.
 	sessions := b.cfg.Sessions
-	sessions.Uplink, sessions.Replay = &b.uplink, replayer{b.client, b.routes}
+	sessions.Uplink, sessions.Replay = b.uplink, replayer{b.client, b.routes}
 	b.sessions = session.NewRegistry(sessions, b.log)
 	parts.onStop(b.sessions.Close)
 
@@ -129,10 +139,25 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 		return err
 	}
 
+	// Who is alone need not be told by Kafka which brokers to dial.
+	if b.member != nil && b.cfg.Fleet.Alone {
+		parts.run(b.member.dialAll)
+	}
+
 	// Devices come last, when there is somewhere for their messages to go, and are the first to be told to stop. Then all
 	// that can be counted is there.
 	if err := b.listen(parts, status); err != nil {
 		return err
 	}
 	return registry.Register(newCollector(b))
+}
+
+// isJoined reports whether Kafka has been reached, and the consumer knows where it starts.
+func (b *bridge) isJoined() bool {
+	select {
+	case <-b.joined:
+		return true
+	default:
+		return false
+	}
 }

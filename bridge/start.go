@@ -75,6 +75,7 @@ func (b *bridge) join(ctx context.Context) error {
 			select {
 			case <-b.consumer.Ready():
 				close(b.joined)
+				b.spool.Hold(false)
 				b.uplink.open.Store(true)
 				<-ctx.Done()
 			case <-ctx.Done():
@@ -105,7 +106,7 @@ func (b *bridge) prepareKafka(ctx context.Context) error {
 			}
 		}
 		if err == nil {
-			err = b.client.EnsureTopics(ctx, needed(b.routes))
+			err = b.client.EnsureTopics(ctx, append(needed(b.routes), kafka.TopicSpec{Name: b.cfg.DeadLetter.Topic}))
 		}
 		if names, e := b.client.Topics(ctx); e == nil {
 			b.routes.Learn(names) // what was created before counts for max_topics
@@ -128,7 +129,7 @@ func (b *bridge) prepareKafka(ctx context.Context) error {
 }
 
 // waitForKafka waits until the bridge has joined Kafka, but not for ever: devices that find the door closed give up, and
-// then so may people. It returns early when ctx ends.
+// then so may people. From then on the spool takes what they publish. It returns early when ctx ends.
 func (b *bridge) waitForKafka(ctx context.Context, parts *parts) error {
 	select {
 	case <-b.joined:
@@ -138,9 +139,24 @@ func (b *bridge) waitForKafka(ctx context.Context, parts *parts) error {
 	case err := <-parts.failed:
 		return err
 	case <-time.After(b.patience):
-		b.log.Warn("Kafka cannot be reached yet; nothing is acknowledged until it is, and no broker is dialled", "brokers", b.cfg.Kafka.Brokers)
+		b.log.Warn("Kafka cannot be reached yet; "+b.meanwhile(), "brokers", b.cfg.Kafka.Brokers)
+		if b.cfg.spooled() {
+			b.uplink.open.Store(true)
+		}
 		return nil
 	}
+}
+
+// meanwhile tells what becomes of messages until Kafka has been joined.
+func (b *bridge) meanwhile() string {
+	text := "nothing is acknowledged until it is"
+	if b.cfg.spooled() {
+		text = "the spool takes what routes let it have"
+	}
+	if b.member != nil && !b.cfg.Fleet.Alone {
+		text += ", and no broker is dialled"
+	}
+	return text
 }
 
 // listen opens the endpoints to devices.
@@ -164,7 +180,7 @@ func (b *bridge) listen(parts *parts, status *Status) error {
 		u, _ := url.Parse(cfg.URL) // it is valid
 		u.Host = l.Addr().String()
 		status.Endpoints = append(status.Endpoints, EndpointStatus{name, u.String()})
-		runs = append(runs, func(ctx context.Context) error { return l.Run(ctx, &b.uplink) })
+		runs = append(runs, func(ctx context.Context) error { return l.Run(ctx, b.uplink) })
 		b.log.Info("listening", "endpoint", name, "url", u.String())
 	}
 	if len(runs) > 0 {

@@ -12,6 +12,10 @@ import (
 type Config struct {
 	// Name tells this fleet from others on the same Kafka; the names of its consumer groups begin with it. Default linkspan.
 	Name string `yaml:"name"`
+	// Alone says that no other process runs with this configuration. Then this one runs its endpoints that dial without asking
+	// the others through Kafka, and so also while Kafka is away from its start. Two that both say so would throw each other out
+	// at the brokers without end. Default false.
+	Alone bool `yaml:"alone"`
 	// TopicPrefix is what the names of the fleet's own topics begin with. Two fleets on one Kafka need two. Default _linkspan.
 	TopicPrefix string `yaml:"topic_prefix"`
 	// Lanes is how many parts the fleet's work has that go to different processes; an endpoint or a device belongs to one of

@@ -250,7 +250,7 @@ func (c *compiler) down(r *route, from, scheme, to string) {
 	c.refuse("down", map[string]bool{
 		"key": c.config.Key != nil, "partition": c.config.Partition != "", "facts": c.config.Facts != nil,
 		"headers": c.config.Headers != nil, "max_topics": c.config.MaxTopics != 0, "presence": c.config.Presence != nil,
-		"retained": c.config.Retained != "",
+		"retained": c.config.Retained != "", "ack": c.config.Ack != "", "full": c.config.Full != "",
 	})
 	if q := c.config.QoS; q != nil && (*q < 0 || *q > 2) {
 		c.fail("qos", fmt.Errorf("%d is no quality of service: 0, 1 or 2", *q))

@@ -50,6 +50,15 @@ type Config struct {
 	// Expiry is the longest time for which a message is of use, counted from when it was received, in whole seconds. A
 	// message that says less keeps its own. Default: 0, no limit.
 	Expiry time.Duration `yaml:"expiry,omitempty"`
+	// Ack says when a message is acknowledged to its sender: kafka-else-spool (all in-sync replicas of Kafka have it, or, while
+	// Kafka does not answer, it is synced to the local disk), kafka (Kafka has it, and never before), spool (it is synced
+	// to the local disk, through which every message goes) or memory (nobody but this process has it: what is not in Kafka yet is lost when
+	// the process ends). Default: kafka-else-spool; without a spool that is kafka. Way up only.
+	Ack string `yaml:"ack,omitempty"`
+	// Full says what becomes of a message while the spool is full: hold (it stays with its sender, unacknowledged), refuse (the sender is
+	// told: MQTT 5, quota exceeded), drop-oldest (the oldest messages of the route in the spool are dropped for it) or drop-newest
+	// (it is acknowledged and dropped). What is dropped is counted, and /readyz says so. Default: hold. Way up only.
+	Full string `yaml:"full,omitempty"`
 	// MaxTopics is how many Kafka topics a `to` with placeholders may make: messages that need one more are refused.
 	// Default: 1000. Way up only.
 	MaxTopics int `yaml:"max_topics,omitempty"`

@@ -37,6 +37,9 @@ func (c checkCommand) Run(p *program) error {
 		fmt.Fprintln(p.stdout, "note: "+f)
 	}
 	fmt.Fprintln(p.stdout, "the configuration is valid")
+	for _, line := range bridge.Custody(cfg) {
+		fmt.Fprintln(p.stdout, line)
+	}
 	if !c.Connect {
 		return nil
 	}
