@@ -54,27 +54,49 @@ type Server struct {
 	http     http.Server
 }
 
-// Listen opens the port at once and returns a server that answers when it is run. metrics is what /metrics shows. ready
-// returns nil when the bridge takes and delivers messages, else the reason why not in one line, and in any case lines about its
-// parts; it is called from any goroutine. With Config.Listen "off" the server listens nowhere and Run only waits.
-func Listen(cfg Config, metrics prometheus.Gatherer, ready func() (parts []string, err error), log *slog.Logger) (*Server, error) {
+// Health is what /readyz tells.
+type Health struct {
+	// NotReady is why the bridge does not take and deliver messages as it should; nil: it does. The answer has the status 503.
+	NotReady error
+	// Degraded is what it has to do without meanwhile, in words; "": nothing. The status is 200.
+	Degraded string
+	// Parts are lines about its parts.
+	Parts []string
+}
+
+// verdict is the first line of /readyz.
+func (h *Health) verdict() string {
+	text := "ok"
+	switch {
+	case h.NotReady != nil:
+		text = h.NotReady.Error()
+	case h.Degraded != "":
+		text = "degraded: " + h.Degraded
+	}
+	return strings.ReplaceAll(text, "\n", "; ")
+}
+
+// Listen opens the port at once and returns a server that answers when it is run. metrics is what /metrics shows. health is called
+// from any goroutine, and so is the Answer of a page. With Config.Listen "off" the server listens nowhere and Run only waits.
+func Listen(cfg Config, metrics prometheus.Gatherer, health func() Health, log *slog.Logger, pages ...Page) (*Server, error) {
 	s := &Server{log: log}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", index)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError)}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		parts, err := ready()
-		verdict := "ok"
-		if err != nil {
-			verdict = strings.ReplaceAll(err.Error(), "\n", "; ")
+		h := health()
+		if h.NotReady != nil {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		fmt.Fprintln(w, verdict)
-		for _, part := range parts {
+		fmt.Fprintln(w, h.verdict())
+		for _, part := range h.Parts {
 			fmt.Fprintln(w, part)
 		}
 	})
+	for _, page := range pages {
+		mux.HandleFunc("GET "+page.Path, page.show)
+	}
 	if cfg.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -143,7 +165,7 @@ func index(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprint(w, `<!doctype html><title>Linkspan</title><h1>Linkspan</h1>
 <ul><li><a href="/metrics">/metrics</a> what it did, for Prometheus
 <li><a href="/healthz">/healthz</a> is the process alive
-<li><a href="/readyz">/readyz</a> does it take and deliver messages, and if not, why
+<li><a href="/readyz">/readyz</a> does it take and deliver messages, and if not as it should, why
 </ul>
 `)
 }

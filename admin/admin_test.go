@@ -17,12 +17,12 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // start runs a server on a free port until the test ends, and returns its base URL.
-func start(t *testing.T, cfg Config, ready func() ([]string, error)) string {
+func start(t *testing.T, cfg Config, health func() Health) string {
 	t.Helper()
 	cfg.Listen = "127.0.0.1:0"
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "linkspan_test_things", Help: "Things."}, func() float64 { return 42 }))
-	s, err := Listen(cfg, registry, ready, slog.New(slog.DiscardHandler))
+	s, err := Listen(cfg, registry, health, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func get(t *testing.T, url string) (status int, body string) {
 }
 
 func TestAnswers(t *testing.T) {
-	url := start(t, Config{}, func() ([]string, error) { return nil, nil })
+	url := start(t, Config{}, func() Health { return Health{} })
 	for path, want := range map[string]struct {
 		status int
 		body   string
@@ -74,27 +74,27 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestReadyzSaysWhyInOneLine(t *testing.T) {
-	var reason atomic.Pointer[error]
-	url := start(t, Config{}, func() ([]string, error) {
-		parts := []string{"plant: away", "door: open"}
-		if e := reason.Load(); e != nil {
-			return parts, *e
+	var now atomic.Pointer[Health]
+	url := start(t, Config{}, func() Health { return *now.Load() })
+	parts := []string{"plant: away", "door: open"}
+	for _, c := range []struct {
+		health Health
+		status int
+		body   string
+	}{
+		{Health{NotReady: errors.Join(errors.New("starting"), errors.New("no broker")), Degraded: "slow", Parts: parts}, 503, "starting; no broker\nplant: away\ndoor: open\n"},
+		{Health{Degraded: "buffering", Parts: parts}, 200, "degraded: buffering\nplant: away\ndoor: open\n"},
+		{Health{Parts: parts}, 200, "ok\nplant: away\ndoor: open\n"},
+	} {
+		now.Store(&c.health)
+		if status, body := get(t, url+"/readyz"); status != c.status || body != c.body {
+			t.Errorf("%d %q, want %d %q", status, body, c.status, c.body)
 		}
-		return parts, nil
-	})
-	err := errors.Join(errors.New("starting"), errors.New("no broker"))
-	reason.Store(&err)
-	if status, body := get(t, url+"/readyz"); status != 503 || body != "starting; no broker\nplant: away\ndoor: open\n" {
-		t.Errorf("%d %q", status, body)
-	}
-	reason.Store(nil)
-	if status, body := get(t, url+"/readyz"); status != 200 || body != "ok\nplant: away\ndoor: open\n" {
-		t.Errorf("ready again: %d %q", status, body)
 	}
 }
 
 func TestPprofOnlyWhenSwitchedOn(t *testing.T) {
-	url := start(t, Config{Pprof: true}, func() ([]string, error) { return nil, nil })
+	url := start(t, Config{Pprof: true}, func() Health { return Health{} })
 	if status, body := get(t, url+"/debug/pprof/goroutine?debug=1"); status != 200 || !strings.Contains(body, "goroutine profile") {
 		t.Errorf("%d %.80q", status, body)
 	}
