@@ -1,0 +1,224 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/linkspan/linkspan"
+)
+
+// A cluster is a Kafka with its producer, in memory: it has a queue for each partition, and says of what it was given, in
+// the order of that, what the test wants. Partitions are the first bytes of keys.
+type cluster struct {
+	mu     sync.Mutex
+	parts  map[byte]*partition
+	bound  int64 // bytes that Room allows
+	held   int64
+	kept   int // that have no outcome
+	closed bool
+	auto   bool                     // answer at once
+	judge  func(r *fakeRecord) error // what becomes of a record that is answered; nil: all is well
+	log    []delivered
+	wrong  []string // what nobody may do
+}
+
+type partition struct{ queue []*fakeRecord }
+
+// A delivered is a record that the cluster has.
+type delivered struct {
+	key, payload, topic string
+	stamp               int64
+	headers             string
+}
+
+// A fakeRecord is the producer's copy of a message.
+type fakeRecord struct {
+	c    *cluster
+	m    *linkspan.Message
+	done func(error)
+	size int64
+	over bool // the done has returned: nobody may look any more
+}
+
+func newCluster() *cluster { return &cluster{parts: map[byte]*partition{}, bound: 1 << 30} }
+
+var _ linkspan.Keeper = (*cluster)(nil)
+
+func (c *cluster) Room(*linkspan.Message) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held < c.bound
+}
+
+func (c *cluster) Send(ctx context.Context, m *linkspan.Message, done func(error)) {
+	c.Keep(ctx, m, done)
+}
+
+func (c *cluster) Keep(_ context.Context, m *linkspan.Message, done func(error)) linkspan.Kept {
+	r := &fakeRecord{c: c, m: m.Clone(), done: done, size: int64(len(m.Payload)) + 1024}
+	if r.m.Record.Timestamp.IsZero() {
+		r.m.Record.Timestamp = m.Received
+	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		done(linkspan.ErrClosed)
+		return nil
+	}
+	p := c.parts[partitionOf(m)]
+	if p == nil {
+		p = new(partition)
+		c.parts[partitionOf(m)] = p
+	}
+	p.queue = append(p.queue, r)
+	c.held += r.size
+	c.kept++
+	auto := c.auto
+	c.mu.Unlock()
+	if auto {
+		c.answer(partitionOf(m), 1)
+	}
+	return r
+}
+
+func partitionOf(m *linkspan.Message) byte {
+	if len(m.Record.Key) == 0 {
+		return 0
+	}
+	return m.Record.Key[0]
+}
+
+// Show shows the copy, which must still be there.
+func (r *fakeRecord) Show(m *linkspan.Message) {
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	if r.over {
+		r.c.wrong = append(r.c.wrong, fmt.Sprintf("Show of %q after its done has returned", r.m.Payload))
+	}
+	m.Topic, m.Payload, m.Endpoint, m.Route, m.Received = r.m.Topic, r.m.Payload, r.m.Endpoint, r.m.Route, r.m.Received
+	m.Record = r.m.Record
+	m.Record.Headers = slices.Clone(r.m.Record.Headers)
+}
+
+// answer says what becomes of the first n records of a partition. From the first that is given back on, all that the producer has
+// of the partition is given back, as Kafka's does.
+func (c *cluster) answer(part byte, n int) (answered int) {
+	for range n {
+		c.mu.Lock()
+		p := c.parts[part]
+		if p == nil || len(p.queue) == 0 {
+			c.mu.Unlock()
+			return answered
+		}
+		answered++
+		r := p.queue[0]
+		var err error
+		if c.judge != nil {
+			err = c.judge(r)
+		}
+		finish := []*fakeRecord{r}
+		switch {
+		case err == nil:
+			c.log = append(c.log, deliveredOf(r.m))
+		case !linkspan.IsPermanent(err):
+			finish = p.queue
+		}
+		p.queue = slices.Clone(p.queue[len(finish):])
+		for _, r := range finish {
+			c.held -= r.size
+			c.kept--
+		}
+		c.mu.Unlock()
+		for _, r := range finish {
+			r.finish(err)
+		}
+	}
+	return answered
+}
+
+// answerAll answers everything there is.
+func (c *cluster) answerAll() {
+	for n := 1; n > 0; {
+		n = 0
+		for _, p := range c.partitions() {
+			n += c.answer(p, 1<<30)
+		}
+	}
+}
+
+func (c *cluster) partitions() (out []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for p := range c.parts {
+		out = append(out, p)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (r *fakeRecord) finish(err error) {
+	r.done(err)
+	r.c.mu.Lock()
+	r.over = true
+	r.c.mu.Unlock()
+}
+
+// away has the cluster answer nothing by itself, or all that there is and what comes.
+func (c *cluster) away(away bool) {
+	c.mu.Lock()
+	c.auto = !away
+	c.mu.Unlock()
+	if !away {
+		c.answerAll()
+	}
+}
+
+// end gives everything back, as a client that is closed does.
+func (c *cluster) end() {
+	c.mu.Lock()
+	c.closed = true
+	c.judge = func(*fakeRecord) error { return linkspan.ErrClosed }
+	c.mu.Unlock()
+	c.answerAll()
+}
+
+func (c *cluster) has() []delivered {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.log)
+}
+
+func (c *cluster) payloads() (out []string) {
+	for _, d := range c.has() {
+		out = append(out, d.payload)
+	}
+	return out
+}
+
+// all returns the payloads of everything that was handed over, whatever became of it.
+func (c *cluster) inMemory() (out []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.parts {
+		for _, r := range p.queue {
+			out = append(out, string(r.m.Payload))
+		}
+	}
+	return out
+}
+
+func (c *cluster) inFlight() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.kept
+}
+
+func deliveredOf(m *linkspan.Message) delivered {
+	d := delivered{key: string(m.Record.Key), payload: string(m.Payload), topic: m.Record.Topic, stamp: m.Record.Timestamp.UnixMilli()}
+	for _, h := range m.Record.Headers {
+		d.headers += h.Key + "=" + string(h.Value) + ";"
+	}
+	return d
+}
