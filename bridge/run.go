@@ -85,7 +85,7 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 	// The admin port answers first and last, so that one can always ask why nothing moves.
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	operators, err := admin.Listen(b.cfg.Admin, registry, b.health, b.log)
+	operators, err := admin.Listen(b.cfg.Admin, registry, b.health, b.log, admin.Page{Path: spoolPath, Answer: b.spoolPage})
 	if err != nil {
 		return err
 	}
