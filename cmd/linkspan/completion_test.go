@@ -66,6 +66,10 @@ func TestBashCompletes(t *testing.T) {
 		{[]string{"explain", "--k"}, []string{"--key"}},
 		{[]string{"completion", ""}, []string{"bash", "zsh", "fish"}},
 		{[]string{"run", "-c", "my"}, []string{"config.yaml"}},
+		{[]string{"spool", ""}, []string{"status", "ls", "cat", "export", "drop"}},
+		{[]string{"spool", "drop", "--"}, []string{"--route", "--before", "--yes", "--dir"}},
+		{[]string{"deadletter", "replay", "--d"}, []string{"--dry-run"}},
+		{[]string{"deadletter", "ls", "-c", "my"}, []string{"config.yaml"}},
 	} {
 		if got := complete(c.words...); !contains(got, c.want...) {
 			t.Errorf("%q completes to %q, want %q", c.words, got, c.want)
@@ -85,6 +89,8 @@ source $0; words=("$@"); CURRENT=$#; _linkspan`
 		{[]string{"linkspan", ""}, []string{"check:Validate", "run:Run", "explain:Show"}},
 		{[]string{"linkspan", "run", ""}, []string{"--config[The"}},
 		{[]string{"linkspan", "completion", ""}, []string{"2:value:(bash"}},
+		{[]string{"linkspan", "spool", ""}, []string{"status:Show", "drop:Drop"}},
+		{[]string{"linkspan", "spool", "drop", ""}, []string{"--route[Those", "1:command:", "2:command:"}},
 	} {
 		if got := answer(t, "zsh", append([]string{"-f", "-c", line, path}, c.words...)...); !contains(got, c.want...) {
 			t.Errorf("%q completes to %q, want %q", c.words, got, c.want)
@@ -101,6 +107,8 @@ func TestFishCompletes(t *testing.T) {
 		{"linkspan ", []string{"run", "check", "explain", "version", "completion"}},
 		{"linkspan check --", []string{"--config", "--connect", "--timeout"}},
 		{"linkspan completion ", []string{"bash", "zsh", "fish"}},
+		{"linkspan spool ", []string{"status", "ls", "drop"}},
+		{"linkspan deadletter ls --", []string{"--since", "--reason"}},
 	} {
 		if got := answer(t, "fish", "--no-config", "-c", `source $argv[1]; complete --do-complete $argv[2]`, path, c.line); !contains(got, c.want...) {
 			t.Errorf("%q completes to %q, want %q", c.line, got, c.want)

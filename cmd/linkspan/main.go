@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -38,6 +39,11 @@ With a configuration, see what it means before it runs:
     linkspan explain -c linkspan.yaml sensors/hall-1/t7/temp
     linkspan run -c linkspan.yaml
 
+When something does not get through, look at what waits, and at what nobody took:
+
+    linkspan spool status -c linkspan.yaml
+    linkspan deadletter ls -c linkspan.yaml
+
 Every key of the file can be set by a variable too: LINKSPAN_KAFKA_BROKERS=kafka-1:9092,kafka-2:9092 is kafka.brokers.
 `
 
@@ -45,12 +51,15 @@ Every key of the file can be set by a variable too: LINKSPAN_KAFKA_BROKERS=kafka
 type program struct {
 	stdout, stderr io.Writer
 	environ        []string
+	terminal       io.Reader // to ask a person on; nil: there is none
 }
 
 type commandLine struct {
 	Run        runCommand     `cmd:"" help:"Run the bridge until it is told to stop."`
 	Check      checkCommand   `cmd:"" help:"Validate the configuration, and with --connect the brokers too."`
 	Explain    explainCommand `cmd:"" help:"Show which route takes a topic, and what comes out on the other side."`
+	Spool      spoolCommand   `cmd:"" help:"Look at what waits on the disk for Kafka, take it out, or drop it."`
+	Deadletter letterCommand  `cmd:"" help:"Look at the messages that nobody took, and send them again."`
 	Import     importCommand  `cmd:"" help:"Write a configuration for what connector, the UNS Kafka mapper or the Strimzi MQTT bridge is told."`
 	Pub        pubCommand     `cmd:"" help:"Publish to a broker, to try it."`
 	Sub        subCommand     `cmd:"" help:"Print what a broker publishes."`
@@ -88,7 +97,11 @@ func (c *configFlag) load(p *program) (cfg bridge.Config, notes []string, err er
 }
 
 func main() {
-	os.Exit(execute(&program{os.Stdout, os.Stderr, os.Environ()}, os.Args[1:]))
+	p := &program{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}
+	if info, err := os.Stdin.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		p.terminal = os.Stdin
+	}
+	os.Exit(execute(p, os.Args[1:]))
 }
 
 // execute runs one command line and returns the code to exit with.
@@ -157,4 +170,9 @@ func versionText() string {
 		return "(devel)"
 	}
 	return info.Main.Version
+}
+
+// quiet is a log for commands that answer a person: what goes wrong is in their answer.
+func (p *program) quiet() *slog.Logger {
+	return bridge.NewLogger(bridge.LogConfig{Level: "error", Format: "text"}, p.stderr)
 }
