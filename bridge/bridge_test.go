@@ -28,7 +28,7 @@ type instance struct {
 	err    error
 }
 
-// parse reads a configuration whose ports are free ones, and whose embedded broker is in a directory of the test.
+// parse reads a configuration whose ports are free ones, and whose embedded broker and spool are in directories of the test.
 func parse(t *testing.T, text string) Config {
 	t.Helper()
 	environ := []string{
@@ -37,7 +37,10 @@ func parse(t *testing.T, text string) Config {
 	if !strings.Contains(text, "brokers:") {
 		environ = append(environ, "LINKSPAN_KAFKA_EMBEDDED_LISTEN=127.0.0.1:0", "LINKSPAN_KAFKA_EMBEDDED_PARTITIONS=1")
 	}
-	if !strings.Contains(text, "brokers:") && !strings.Contains(text, "dir:") {
+	if strings.Contains(text, "brokers:") && !strings.Contains(text, "spool:") {
+		environ = append(environ, "LINKSPAN_SPOOL_DIR="+t.TempDir())
+	}
+	if !strings.Contains(text, "brokers:") && !strings.Contains(text, "embedded:") {
 		environ = append(environ, "LINKSPAN_KAFKA_EMBEDDED_DIR="+t.TempDir())
 	}
 	cfg, err := Parse("test.yaml", []byte(text), environ)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -54,27 +55,39 @@ endpoints: {plant: {dial: "mqtt://`+door.addr()+`", reconnect: {min: 1ms, max: 5
 	eventually(t, "not ready again", func() bool { status, _ := r.get("/readyz"); return status == 503 })
 }
 
-// A process that Kafka does not answer says so, and does not say that another process runs what nobody runs.
-func TestNotReadyWithoutKafka(t *testing.T) {
-	t.Parallel()
-	plant, kafka := newSite(t, packet.V5), newDoor(t)
-	at := kafka.broker()
-	kafka.lead(at)
-	r := start(t, parse(t, `
+// A process that Kafka does not answer says so, and does not say that another process runs what nobody runs. With a spool it goes
+// on with the brokers that it is connected to.
+func TestReadyWithoutKafka(t *testing.T) {
+	for spool, want := range map[string]struct {
+		status int
+		body   string
+	}{
+		"off":       {503, "Kafka does not tell which brokers this process has to dial\n"},
+		t.TempDir(): {200, "degraded: Kafka does not tell which brokers this process has to dial"},
+	} {
+		t.Run(filepath.Base(spool), func(t *testing.T) {
+			t.Parallel()
+			plant, kafka := newSite(t, packet.V5), newDoor(t)
+			at := kafka.broker()
+			kafka.lead(at)
+			r := start(t, parse(t, `
 kafka: {brokers: ["`+kafka.addr()+`"]}
+spool: {dir: `+spool+`}
 fleet: {session_timeout: 1s}
 endpoints: {plant: {dial: "`+plant.url()+`"}, none: {dial: "mqtt://`+newDoor(t).addr()+`"}}`+plantRoutes))
-	ready := func(want int, starts string) func() bool {
-		return func() bool {
-			status, body := r.get("/readyz")
-			return status == want && strings.HasPrefix(body, starts) && !strings.Contains(body, "another process")
-		}
+			ready := func(want int, starts string) func() bool {
+				return func() bool {
+					status, body := r.get("/readyz")
+					return status == want && strings.HasPrefix(body, starts) && !strings.Contains(body, "another process")
+				}
+			}
+			eventually(t, "ready", ready(200, "ok\n"))
+			kafka.shut()
+			eventually(t, "it says that Kafka is away", ready(want.status, want.body))
+			kafka.lead(at)
+			eventually(t, "ready again", ready(200, "ok\n"))
+		})
 	}
-	eventually(t, "ready", ready(200, "ok\n"))
-	kafka.shut()
-	eventually(t, "not ready without Kafka", ready(503, "Kafka does not tell which brokers this process has to dial\n"))
-	kafka.lead(at)
-	eventually(t, "ready again", ready(200, "ok\n"))
 }
 
 // What the broker refuses, and what no route or topic can take, is in the dead letter topic with the reason, is settled then, and
@@ -161,7 +174,7 @@ func TestNoFleetWithoutClients(t *testing.T) {
 	t.Parallel()
 	r := start(t, parse(t, ""))
 	names, err := cluster(t, r.Kafka...).Topics(t.Context())
-	if err != nil || slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, "linkspan") }) {
+	if err != nil || slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, "_linkspan") }) {
 		t.Errorf("topics %v, %v", names, err)
 	}
 }

@@ -52,7 +52,7 @@ drain_timeout: ${DRAIN:-5s}
 `
 	cfg, err := Parse("l.yaml", []byte(text), []string{
 		"LINKSPAN_KAFKA_BROKERS=a:1,b:2", "LINKSPAN_ENDPOINTS_DEVICES_MAX_CONNECTIONS=9", "LINKSPAN_ADMIN_LISTEN=off", "LINKSPAN_CONFIG=l.yaml",
-		"LINKSPAN_ENDPOINTS_WEB_LISTEN=ws://:8080",
+		"LINKSPAN_ENDPOINTS_WEB_LISTEN=ws://:8080", "HOME=/home/ada",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +175,7 @@ func TestConfigurationThatCannotBeRead(t *testing.T) {
 
 // Whatever prints or logs a configuration does not show its secrets (CON-A10, KAL-W10).
 func TestSecretsAreNotPrinted(t *testing.T) {
-	cfg, err := Parse("l.yaml", []byte("kafka: {brokers: [a:1], sasl: {mechanism: plain, username: u, password: \"${PW}\"}}"), []string{"PW=hunter2"})
+	cfg, err := Parse("l.yaml", []byte("kafka: {brokers: [a:1], sasl: {mechanism: plain, username: u, password: \"${PW}\"}}"), []string{"PW=hunter2", "HOME=/home/ada"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +208,7 @@ func TestLogLevels(t *testing.T) {
 // Files that a configuration names are looked at before anything starts, and told with the line that names them.
 func TestCheckReadsFiles(t *testing.T) {
 	text := "kafka:\n  brokers: [a:1]\n  tls: {ca: /no/such/ca.pem}\nendpoints:\n  a:\n    listen: mqtts://:1\n    tls: {cert: /no/such/cert.pem, key: /no/such/key.pem}\n"
-	cfg, err := Parse("l.yaml", []byte(text), nil)
+	cfg, err := Parse("l.yaml", []byte(text), []string{"HOME=/home/ada"})
 	if err != nil {
 		t.Fatal(err)
 	}

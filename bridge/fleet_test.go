@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 
 // process runs a bridge until SIGTERM.
 func process(text string) int {
-	cfg, err := Parse("process.yaml", []byte(text), nil)
+	cfg, err := Parse("process.yaml", []byte(text), []string{"LINKSPAN_SPOOL_DIR=off"}) // one that is killed would keep what its spool has
 	if err == nil {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()

@@ -18,8 +18,8 @@ import (
 type member struct {
 	b        *bridge
 	cfg      *fleet.Config
-	dialers  []*dialer // by name
-	shards   *kafka.Shards  // nil: this process is alone
+	dialers  []*dialer       // by name
+	shards   *kafka.Shards   // nil: this process is alone
 	sessions *fleet.Clients  // what brokers know of the endpoints
 	known    *kafka.Follower // feeds sessions
 	finder   *finder         // nil: no route asks where a device is

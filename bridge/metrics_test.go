@@ -18,6 +18,7 @@ func TestMetricsLint(t *testing.T) {
 	plant := newSite(t, packet.V5)
 	r := start(t, parse(t, `
 endpoints: {plant: {dial: "`+plant.url()+`"}, devices: {listen: "mqtt://:0"}}
+spool: {dir: `+t.TempDir()+`}
 routes: [{from: kafka:commands, to: "mqtt:{key}", device: "{key}"}]
 default_route: {to: kafka:rest}`))
 	eventually(t, "the endpoint is run", func() bool { return r.metric(`linkspan_client_owned{endpoint="plant"}`) == "1" })

@@ -137,11 +137,11 @@ func (d *door) broker() string {
 	}
 }
 
-// With Kafka away at the start devices can connect, subscribe and publish, get no ack, and are served when it is there.
+// With Kafka away at the start and no spool devices can connect, subscribe and publish, get no ack, and are served when it is there.
 func TestKafkaAwayAtTheStart(t *testing.T) {
 	kafka := newDoor(t)
 	at := kafka.broker()
-	r := startPatient(t, parse(t, "kafka: {brokers: ["+kafka.addr()+"]}"), time.Millisecond)
+	r := startPatient(t, parse(t, "{kafka: {brokers: ["+kafka.addr()+"]}, spool: {dir: off}}"), time.Millisecond)
 	d := r.device("d")
 	d.Subscribe(1, packet.Subscription{Filter: "#", QoS: 1})
 	d.Send(publish("t", "early", 1, 9))
@@ -175,12 +175,12 @@ func TestKafkaAwayAtTheStart(t *testing.T) {
 	}
 }
 
-// With Kafka away later devices wait, keep-alives are answered, /readyz says so, and nothing is lost or out of order (P1 to P3).
+// With Kafka away later and no spool devices wait, keep-alives are answered, /readyz says so, and nothing is lost or out of order (P1 to P3).
 func TestKafkaAwayForAWhile(t *testing.T) {
 	kafka := newDoor(t)
 	at := kafka.broker()
 	kafka.lead(at)
-	r := start(t, parse(t, "{kafka: {brokers: ["+kafka.addr()+"]}, admin: {stall_timeout: 1ms}}"))
+	r := start(t, parse(t, "{kafka: {brokers: ["+kafka.addr()+"]}, spool: {dir: off}, admin: {stall_timeout: 1ms}}"))
 	d := r.device("d")
 	d.Send(publish("t", "0", 1, 1))
 	d.ExpectAck(packet.PUBACK, 1, packet.Success)
@@ -211,11 +211,11 @@ func TestKafkaAwayForAWhile(t *testing.T) {
 	}
 }
 
-// With Kafka away at the stop the drain ends with its time, and nothing that was not stored has been acknowledged (P8, P1).
+// With Kafka away at the stop and no spool the drain ends with its time, and nothing that was not stored has been acknowledged (P8, P1).
 func TestStopWithoutKafka(t *testing.T) {
 	kafka := newDoor(t)
 	kafka.lead(kafka.broker())
-	r := start(t, parse(t, "{kafka: {brokers: ["+kafka.addr()+"]}, drain_timeout: 200ms}"))
+	r := start(t, parse(t, "{kafka: {brokers: ["+kafka.addr()+"]}, spool: {dir: off}, drain_timeout: 200ms}"))
 	d := r.device("d")
 	d.Send(publish("t", "stored", 1, 1))
 	d.ExpectAck(packet.PUBACK, 1, packet.Success)

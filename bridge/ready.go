@@ -43,36 +43,62 @@ func (b *bridge) health() admin.Health {
 }
 
 // lacks returns what the bridge does without, and an error if that keeps it from its work. While the spool takes what comes, an
-// outage of Kafka is no such thing; while anything is held back, refused or dropped, the bridge is not ready.
+// outage of Kafka does not; but while anything is held back, refused or dropped, the bridge is not ready.
 func (b *bridge) lacks(s *spool.Status) (lacks []string, err error) {
-	spooled := b.cfg.spooled()
-	taking := spooled && (len(b.endpoints) > 0 || b.linked()) // something comes in
-	if s.Verdict == spool.NotReady {
-		return nil, errors.New(s.Reason)
+	taking := b.cfg.spooled() && (len(b.endpoints) > 0 || b.linked())
+	lack := func(format string, args ...any) {
+		text := fmt.Sprintf(format, args...)
+		if lacks = append(lacks, text); !taking && err == nil {
+			err = errors.New(text)
+		}
 	}
 	if !b.isJoined() {
-		if err := errors.New("Kafka cannot be reached yet"); !taking {
-			return nil, err
-		}
-		lacks = append(lacks, "Kafka cannot be reached yet")
+		lack("Kafka cannot be reached yet")
+	} else if b.member != nil && !b.member.leased() {
+		lack("Kafka does not tell which brokers this process has to dial")
 	}
-	if age := b.stalled(s); age > 0 {
-		return nil, fmt.Errorf("Kafka has not acknowledged a message for %v", age.Round(time.Second))
-	}
-	if b.member != nil && !b.member.leased() {
-		text := "Kafka does not tell which brokers this process has to dial"
-		if !taking {
-			return nil, errors.New(text)
-		}
-		lacks = append(lacks, text)
-	}
-	if s.Verdict == spool.Degraded {
-		lacks = append(lacks, s.Reason)
-	}
-	if len(b.endpoints) == 0 {
+	switch {
+	case err != nil:
+	case b.stalled(s) > 0:
+		err = fmt.Errorf("Kafka has not acknowledged a message for %v", b.stalled(s).Round(time.Second))
+	case s.Verdict == spool.NotReady:
+		err = errors.New(s.Reason)
+	case len(b.endpoints) == 0:
 		err = b.cutOff()
 	}
+	if s.Verdict == spool.Degraded {
+		lacks = append(lacks, buffering(s))
+	}
 	return lacks, err
+}
+
+// buffering tells how much is in a spool that is not as it should be, and what its disk lacks.
+func buffering(s *spool.Status) string {
+	var messages, bytes int64
+	var oldest, eta time.Duration
+	for i := range s.Lanes {
+		l := &s.Lanes[i]
+		messages, bytes, oldest = messages+l.Messages, bytes+l.Bytes, max(oldest, l.Oldest)
+		if l.Messages > 0 && (l.ETA == 0 || eta < 0) {
+			eta = -1 // not to be seen
+		} else {
+			eta = max(eta, l.ETA)
+		}
+	}
+	if messages == 0 {
+		return s.Reason
+	}
+	text := fmt.Sprintf("buffering %d messages (%s), the oldest for %v", messages, bytesText(bytes), oldest.Round(time.Second))
+	if eta > 0 {
+		text += fmt.Sprintf(", all delivered in %v", eta.Round(time.Second))
+	}
+	switch d := &s.Disk; {
+	case d.Failing != nil:
+		text += "; " + d.Failing.Error()
+	case d.Full != "":
+		text += "; the spool has reached its " + d.Full
+	}
+	return text
 }
 
 // stalled returns how long Kafka has left a message unacknowledged that only Kafka can take, if that is too long: 0 if not. What the
@@ -114,7 +140,10 @@ func describeSpool(s *spool.Status) (lines []string) {
 }
 
 func describeLane(l *spool.LaneStatus) string {
-	text := fmt.Sprintf("%v, %d messages (%s) in the spool, the oldest for %v", l.Way, l.Messages, bytesText(l.Bytes), l.Oldest.Round(time.Second))
+	text := l.Way.String()
+	if l.Messages > 0 {
+		text += fmt.Sprintf(", %d messages (%s) in the spool, the oldest for %v", l.Messages, bytesText(l.Bytes), l.Oldest.Round(time.Second))
+	}
 	if l.ETA > 0 {
 		text += fmt.Sprintf(", empty in %v", l.ETA.Round(time.Second))
 	}
