@@ -11,17 +11,24 @@ type batch struct {
 	buf   []byte // entries as they will be on disk, but for their sums
 	dones []func(error)
 	first uint64
+	time  int64 // milliseconds of the epoch, when it was begun or the second that it has been waiting for
 }
 
-// keepBatch is the largest buffer that is kept for the next batch.
-const keepBatch = 4 << 20
+// keepBatch is the largest buffer that is kept while there is nothing to write.
+const keepBatch = 1 << 20
+
+func (b *batch) shrink() {
+	if cap(b.buf) > keepBatch {
+		b.buf, b.dones = nil, nil
+	}
+}
 
 // Append adds an entry to a lane, and returns its number. It copies head and body, and never blocks on the disk.
 //
 // done is called exactly once, by the committer and possibly before Append returns; it must not block. nil means that
 // the entry is on the disk. While the disk fails, it is not called: what was appended stays in memory and is tried again.
-// After Close it is ErrClosed, and the entry is not in the journal; for an entry larger than MaxEntry it is ErrTooLarge.
-// The number is then 0.
+// At Close it is ErrClosed for what did not get there: the entry may be in the journal or not. For an Append after Close it
+// is ErrClosed, for an entry larger than MaxEntry it is ErrTooLarge, and the number is then 0.
 //
 // Append takes more than Room says there is: it is the caller that asks first.
 func (j *Journal) Append(l Lane, head, body []byte, done func(error)) uint64 {
@@ -30,7 +37,6 @@ func (j *Journal) Append(l Lane, head, body []byte, done func(error)) uint64 {
 		done(ErrTooLarge)
 		return 0
 	}
-	now := time.Now().UnixMilli()
 	j.mu.Lock()
 	if j.closed {
 		j.mu.Unlock()
@@ -42,9 +48,9 @@ func (j *Journal) Append(l Lane, head, body []byte, done func(error)) uint64 {
 	j.next++
 	idle := len(b.dones) == 0
 	if idle {
-		b.first = seq
+		b.first, b.time = seq, time.Now().UnixMilli()
 	}
-	b.buf = appendHeader(b.buf, l, markEntry, seq, len(head), length, now)
+	b.buf = appendHeader(b.buf, l, markEntry, seq, len(head), length, b.time)
 	b.buf = append(b.buf, head...)
 	b.buf = append(b.buf, body...)
 	b.dones = append(b.dones, done)
@@ -54,6 +60,13 @@ func (j *Journal) Append(l Lane, head, body []byte, done func(error)) uint64 {
 		j.poke()
 	}
 	return seq
+}
+
+// tick has what is appended from now on bear the time of now, however long the batch has been waiting.
+func (j *Journal) tick() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.front.time = time.Now().UnixMilli()
 }
 
 // poke has the committer look.
@@ -129,10 +142,7 @@ func (j *Journal) commit() error {
 			b.dones[i] = nil
 		}
 		j.back, j.spare = nil, b
-		b.dones = b.dones[:0]
-		if b.buf = b.buf[:0]; cap(b.buf) > keepBatch {
-			b.buf = nil
-		}
+		b.buf, b.dones = b.buf[:0], b.dones[:0]
 	}
 }
 
@@ -144,6 +154,8 @@ func (j *Journal) take() *batch {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.front.dones) == 0 {
+		j.front.shrink()
+		j.spare.shrink()
 		return nil
 	}
 	j.back, j.front, j.spare = j.front, j.spare, nil

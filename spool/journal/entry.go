@@ -10,7 +10,7 @@ import (
 type Entry struct {
 	Seq        uint64    // its number: larger than that of every entry appended before
 	Lane       Lane      // what it was appended to
-	Time       time.Time // when, to the millisecond
+	Time       time.Time // when, give or take what a sync takes
 	Head, Body []byte    // what was appended
 }
 

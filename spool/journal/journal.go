@@ -228,7 +228,7 @@ func (j *Journal) Close() error {
 	j.committing.Lock()
 	defer j.committing.Unlock()
 	j.giveUp()
-	return errors.Join(err, j.sealLast(), j.keep.store(j, true), j.keep.close(), j.lock.Close())
+	return errors.Join(err, j.keep.store(j, true), j.sealLast(), j.keep.close(), j.lock.Close())
 }
 
 // A broadcast wakes everyone who waits for a change. Without anyone waiting it costs a lock.

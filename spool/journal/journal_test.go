@@ -1,10 +1,12 @@
-package journal
+package journal_test
 
 import (
 	"context"
 	"fmt"
 	"sync"
 	"testing"
+
+	. "github.com/linkspan/linkspan/spool/journal"
 )
 
 // start opens a journal on the real disk and runs it until the test ends.

@@ -104,7 +104,6 @@ func (j *Journal) recover() (r Recovery, err error) {
 	for i, v := range at.settled {
 		j.lanes.upTo(Lane(i + 1))
 		j.lanes.get(Lane(i + 1)).settled.Store(v)
-		top = max(top, v)
 	}
 	j.next = top + 1
 	for _, s := range slices.Clone(j.segments) {

@@ -15,6 +15,7 @@ const (
 // chores deletes what is settled, rewrites what nearly is, answers requests, and looks how much room there is.
 func (j *Journal) chores() error {
 	j.measure()
+	j.tick()
 	err := j.answerAll()
 	if j.limit() != "" {
 		err = errors.Join(err, j.retire())
