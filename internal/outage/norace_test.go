@@ -1,0 +1,6 @@
+//go:build !race
+
+package outage
+
+// defaultSeeds: see race_test.go.
+const defaultSeeds = 2000

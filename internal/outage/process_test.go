@@ -1,0 +1,227 @@
+package outage
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/kafka"
+	"github.com/linkspan/linkspan/spool"
+	"github.com/linkspan/linkspan/spool/journal/journaltest"
+)
+
+// A process is one life of Linkspan: what bridge makes of the parts that messages pass on their way up.
+type process struct {
+	w      *world
+	line   *line
+	client *kafka.Client
+	spool  *spool.Spool
+	sends  atomic.Int64 // messages that are not done
+
+	cancel context.CancelFunc // of the spool
+	ended  chan struct{}      // closed when nothing of it runs any more
+	closed chan struct{}      // closed when no device may send any more
+
+	finish func() // takes the network away, once
+
+	mu      sync.Mutex
+	open    bool
+	closing bool
+	dead    bool
+}
+
+// start starts a process, and fails where a process would end with an error.
+func (w *world) start() error {
+	p := &process{w: w, line: w.network.line(), ended: make(chan struct{}), closed: make(chan struct{})}
+	p.finish = sync.OnceFunc(func() {
+		p.line.sever()
+		w.account(p)
+	})
+	cfg := w.s.kafka
+	cfg.Brokers, cfg.Dial = w.addrs, p.line.dial
+	var err error
+	if p.client, err = kafka.New(cfg, w.log); err != nil {
+		return err
+	}
+	parts := spool.Parts{
+		To: tap{p, p.client.Producer()}, DrainBytes: w.s.drainBytes, Connected: p.client.Connected, Bury: p.bury, OS: w.drive(),
+	}
+	if p.spool, err = spool.Open(w.s.spool, w.lanes(), parts, w.log); err != nil {
+		p.client.Close()
+		return err
+	}
+	p.spool.Hold(true)
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	var runs sync.WaitGroup
+	runs.Go(func() {
+		if err := p.spool.Run(ctx); err != nil && p.alive() {
+			w.failf("the spool ends with %v", err)
+		}
+	})
+	runs.Go(func() {
+		if p.client.Ping(ctx) == nil {
+			p.spool.Hold(false)
+		}
+	})
+	go func() {
+		runs.Wait()
+		close(p.ended)
+	}()
+	w.mu.Lock()
+	w.process = p
+	w.mu.Unlock()
+	if w.s.brokers > 1 {
+		p.warm(ctx)
+	}
+	p.listen()
+	return nil
+}
+
+// warm has the Kafka client get its producer id. It asks for that with a lock held that whoever writes to another broker waits
+// for, and while a goroutine waits for a lock no virtual time passes. A broker alone has nobody else to wait.
+func (p *process) warm(ctx context.Context) {
+	warm := make(chan struct{})
+	m := &linkspan.Message{Record: linkspan.Record{Topic: warmTopic, Partition: linkspan.AnyPartition}}
+	p.client.Producer().Send(ctx, m, func(error) { close(warm) })
+	select {
+	case <-warm:
+	case <-p.closed:
+	}
+}
+
+// listen lets devices in.
+func (p *process) listen() {
+	p.mu.Lock()
+	p.open = true
+	p.mu.Unlock()
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	close(p.w.changed)
+	p.w.changed = make(chan struct{})
+}
+
+func (w *world) lanes() []spool.Lane {
+	return append(append([]spool.Lane(nil), w.s.lanes...), spool.Lane{Name: spool.DeadLetters})
+}
+
+// alive reports whether anybody hears what p says.
+func (p *process) alive() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.dead
+}
+
+// accepts reports whether devices may send to p.
+func (p *process) accepts() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open && !p.closing
+}
+
+// close lets no device in any more. It returns false where somebody else has done so.
+func (p *process) close(dead bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dead = p.dead || dead
+	if p.closing {
+		return false
+	}
+	p.closing = true
+	close(p.closed)
+	return true
+}
+
+// kill ends p as it stands. What it does after that nobody sees.
+func (p *process) kill(left func(*world, *journaltest.Disk) *journaltest.Disk) {
+	p.close(true)
+	p.w.crash(left)
+	p.finish()
+	p.cancel()
+	p.client.Close()
+	p.await()
+	p.w.end(p)
+}
+
+// stop ends p in order, as bridge does: the listeners first, then the spool, then the producer. A kill may come in between.
+func (p *process) stop() {
+	if !p.close(false) {
+		return
+	}
+	p.wait(time.Second) // the listeners' drain timeout
+	p.cancel()
+	p.await()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	err := p.client.Producer().Drain(ctx)
+	p.client.Close()
+	p.wait(time.Second)
+	if p.alive() {
+		if err != nil {
+			p.w.tell("stopped with something on the way: %v", err)
+			p.w.blur()
+		}
+		if n := p.sends.Load(); n != 0 {
+			p.w.failf("%d messages are not done after a stop", n)
+		}
+	}
+	p.close(true)
+	p.finish()
+	p.w.end(p)
+}
+
+// wait waits until all that was sent is done, at most for d.
+func (p *process) wait(d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end) && p.sends.Load() > 0 && p.alive(); {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// await waits until nothing of p runs any more.
+func (p *process) await() {
+	select {
+	case <-p.ended:
+	case <-time.After(time.Minute):
+		p.w.hang("the spool does not end")
+	}
+}
+
+// A tap sees what passes between the spool and the producer.
+type tap struct {
+	p *process
+	*kafka.Producer
+}
+
+func (t tap) Send(ctx context.Context, m *linkspan.Message, done func(error)) { t.Keep(ctx, m, done) }
+
+func (t tap) Keep(ctx context.Context, m *linkspan.Message, done func(error)) linkspan.Kept {
+	w := t.p.w
+	name := identity(m.Payload)
+	w.tell("%s to Kafka", name)
+	kept := t.Producer.Keep(ctx, m, func(err error) {
+		w.tell("%s from Kafka: %v", name, err)
+		done(err)
+	})
+	// Devices ask for room one beside the other, and the drain has bounds of its own (P6).
+	most := w.s.kafka.Producer.MaxBufferedBytes + int64(len(w.s.devices)+1)*(maxMessage+2<<10) + w.s.drainBytes
+	if n := t.Stats().InFlightBytes.Load(); n > most {
+		w.failf("%d bytes are in flight, %d at most", n, most)
+	}
+	return kept
+}
+
+// bury is what bridge makes of it, but that a letter has the head of its payload alone.
+func (p *process) bury(ctx context.Context, m *linkspan.Message, why error, _ int, done func(error)) {
+	name := identity(m.Payload)
+	p.w.tell("%s buried: %v", name, why)
+	letter := &linkspan.Message{
+		Topic: m.Topic, Payload: []byte(name + " "), Endpoint: m.Endpoint, Received: m.Received, Route: spool.DeadLetters,
+		Record: linkspan.Record{
+			Topic: deadTopic, Partition: linkspan.AnyPartition, Key: m.Record.Key,
+			Headers: append(m.Record.Headers[:len(m.Record.Headers):len(m.Record.Headers)], linkspan.Header{Key: "why", Value: []byte(why.Error())}),
+		},
+	}
+	p.spool.Send(ctx, letter, done)
+}
