@@ -141,8 +141,10 @@ func (j *Journal) commit() error {
 			done(nil) // P1: after the sync, and nowhere else
 			b.dones[i] = nil
 		}
+		j.mu.Lock() // Ahead looks at it
 		j.back, j.spare = nil, b
 		b.buf, b.dones = b.buf[:0], b.dones[:0]
+		j.mu.Unlock()
 	}
 }
 

@@ -3,6 +3,7 @@ package journal_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"testing"
 
@@ -26,6 +27,8 @@ func run(t testing.TB, j *Journal) {
 	wg.Go(func() { _ = j.Run(ctx) })
 	t.Cleanup(func() { cancel(); wg.Wait(); _ = j.Close() })
 }
+
+var pid = os.Getpid()
 
 func all(Lane) bool { return true }
 

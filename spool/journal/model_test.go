@@ -46,31 +46,25 @@ func newWorld(t testing.TB, seed uint64, o Options) *world {
 	return w
 }
 
-// open opens the journal. It returns false if the power went meanwhile.
-func (w *world) open() bool {
-	w.t.Helper()
+// open opens the journal.
+func (w *world) open() error {
 	o := w.opts
 	o.OS = w.disk
 	j, rec, err := Open(o)
 	if err != nil {
-		if w.disk.Off() {
-			return false
-		}
-		w.t.Fatalf("open: %v", err)
+		return err
 	}
 	w.j, w.rec = j, rec
 	w.lanes = w.lanes[:0]
 	for _, name := range []string{"a", "b", "c"} {
 		l, err := j.Lane(name)
 		if err != nil {
-			if w.disk.Off() {
-				return false
-			}
-			w.t.Fatal(err)
+			j.Die()
+			return err
 		}
 		w.lanes = append(w.lanes, l)
 	}
-	return true
+	return nil
 }
 
 // append appends n entries to random lanes.
@@ -104,8 +98,8 @@ func (w *world) settle(l Lane, part float64) {
 func (w *world) losePower() {
 	w.t.Helper()
 	w.disk = w.disk.PowerLoss(w.r)
-	if !w.open() {
-		w.t.Fatal("the power is off")
+	if err := w.open(); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
@@ -253,7 +247,7 @@ func TestPowerLossAtEveryOperation(t *testing.T) {
 func powerLossAt(t *testing.T, seed uint64, cut int) bool {
 	w := newWorld(t, seed, small)
 	w.disk.CutAt(cut)
-	for whole := w.open(); whole && w.steps < 200; whole = !w.disk.Off() {
+	for whole := w.open() == nil; whole && w.steps < 200; whole = !w.disk.Off() {
 		w.step()
 	}
 	over := !w.disk.Off() && w.j.Close() == nil

@@ -89,12 +89,8 @@ func readPositions(p []byte) (s slot, damaged bool) {
 func (k *positions) store(j *Journal, sync bool) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.file == nil {
-		f, err := j.os.Open("position.open", filepath.Join(j.o.Dir, positionsFile), os.O_RDWR|os.O_CREATE)
-		if err != nil {
-			return failed("position.open", err)
-		}
-		k.file, k.unsynced = f, true
+	if err := k.open(j); err != nil {
+		return err
 	}
 	if k.dirty.Swap(false) {
 		k.unsynced = true
@@ -107,6 +103,22 @@ func (k *positions) store(j *Journal, sync bool) error {
 			return k.forget("position.sync", err)
 		}
 		k.unsynced = false
+	}
+	return nil
+}
+
+// open opens the file, with room for both slots, so that a full disk does not keep positions from being written.
+func (k *positions) open(j *Journal) error {
+	if k.file != nil {
+		return nil
+	}
+	f, err := j.os.Open("position.open", filepath.Join(j.o.Dir, positionsFile), os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return failed("position.open", err)
+	}
+	k.file, k.unsynced = f, true
+	if err := f.Allocate("position.allocate", 2*slotBytes); err != nil {
+		return k.forget("position.allocate", err)
 	}
 	return nil
 }

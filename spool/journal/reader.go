@@ -13,6 +13,7 @@ type Reader struct {
 	after uint64 // everything up to here has been passed
 	seg   *segment
 	c     cursor
+	ahead ahead
 	err   error
 	fails int       // times in a row, counted once a second, that the place could not be read
 	since time.Time // when that was counted last

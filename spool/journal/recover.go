@@ -284,7 +284,7 @@ func (j *Journal) read(s *segment, f File, limit, trust uint64) (finding, error)
 
 // begin makes the segment that is appended to: a disk that takes nothing is told of now, before anything is acknowledged.
 func (j *Journal) begin() error {
-	return hint(j.startSegment(j.next))
+	return hint(errors.Join(j.startSegment(j.next), j.keep.store(j, true)))
 }
 
 // hint adds what an operator can do.

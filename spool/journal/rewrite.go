@@ -56,8 +56,8 @@ func (j *Journal) retire() error {
 	return old.Close()
 }
 
-// deleteSettled removes segments that have nothing left to read. The positions are on the disk before (P4): without them a
-// restart would not know which numbers were given.
+// deleteSettled removes segments that have nothing left to read. It does not wait for the positions: what is gone is not
+// read again whatever they say, and a disk that is too full for them gets its room back.
 func (j *Journal) deleteSettled() error {
 	j.list.RLock()
 	var dead []*segment
@@ -67,12 +67,6 @@ func (j *Journal) deleteSettled() error {
 		}
 	}
 	j.list.RUnlock()
-	if len(dead) == 0 {
-		return nil
-	}
-	if err := j.keep.store(j, true); err != nil {
-		return err
-	}
 	for _, s := range dead {
 		if err := j.os.Remove("delete.remove", s.path); err != nil && !isNotExist(err) {
 			return failed("delete.remove", err)
