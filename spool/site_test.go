@@ -23,6 +23,7 @@ type site struct {
 	to        linkspan.Keeper // cluster, unless a test wants something between
 	disk      *journaltest.Disk
 	connected bool
+	bytes     int64 // DrainBytes
 	spool     *Spool
 	stop      func() error
 
@@ -49,7 +50,7 @@ func newSite(t *testing.T, lanes ...Lane) *site {
 func (x *site) start() {
 	x.t.Helper()
 	s, err := Open(x.cfg, x.lanes, Parts{
-		To: x.to, Connected: func() bool { return x.connected }, OS: x.disk,
+		To: x.to, DrainBytes: x.bytes, Connected: func() bool { return x.connected }, OS: x.disk,
 		Bury: func(_ context.Context, m *linkspan.Message, why error, attempts int, done func(error)) {
 			x.mu.Lock()
 			var err error

@@ -86,7 +86,7 @@ func (l *lane) watch(now uint32, patience time.Duration) {
 	}
 	n := l.fallBehind()
 	l.mu.Unlock()
-	l.s.told(l, slog.LevelWarn, "spool takes over: Kafka does not answer", "taken", n, "waited", max(age, stuck))
+	l.s.told(l, slog.LevelWarn, "spool takes over: Kafka does not answer, and devices get their acknowledgements from the disk", "taken", n, "waited", max(age, stuck))
 }
 
 // mayFallBehind reports whether the spool may take over from Kafka.

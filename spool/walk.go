@@ -45,8 +45,7 @@ func (d *drain) step(w *walk) (moved bool) {
 	w.end = false
 	for range burst {
 		if !w.held {
-			last := d.s.journal.Synced()
-			e, ok := w.r.Next(w.member)
+			e, last, ok := d.next(w)
 			if !ok {
 				w.at = w.r.Seq()
 				if w.r.Err() == nil {
@@ -75,6 +74,26 @@ func (d *drain) step(w *walk) (moved bool) {
 		moved = true
 	}
 	return moved
+}
+
+// next reads on. Where there is nothing more, everything up to last was read.
+//
+// What is on its way to the disk is read from memory: under steady traffic a lane would otherwise never get to where
+// all of it is with the producer, and a disk that fails would keep it for ever. Lanes that are to go through the disk in any
+// case can wait for it.
+func (d *drain) next(w *walk) (e journal.Entry, last uint64, ok bool) {
+	ahead := d.s.failing.Load()
+	for _, l := range d.s.lanes {
+		ahead = ahead || l.walk == w && l.Ack != AckSpool && l.behind.Load()
+	}
+	if ahead {
+		last = d.s.journal.Last()
+		e, ok = w.r.Ahead(w.member)
+	} else {
+		last = d.s.journal.Synced()
+		e, ok = w.r.Next(w.member)
+	}
+	return e, last, ok
 }
 
 // hungry reports whether w has entries for lanes other than l that have room.
