@@ -173,8 +173,7 @@ func Open(o Options) (*Journal, Recovery, error) {
 		err = j.begin()
 	}
 	if err != nil {
-		j.keep.close()
-		_ = lock.Close()
+		_ = errors.Join(j.sealLast(), j.keep.close(), lock.Close())
 		return nil, r, dirError(o.Dir, err)
 	}
 	j.measure()

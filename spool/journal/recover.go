@@ -167,7 +167,7 @@ func (j *Journal) load(r *Recovery, first, limit uint64, last bool, synced uint6
 	}
 	head := make([]byte, segmentHeader)
 	n, _ := f.ReadAt("recover.read", head, 0)
-	if _, err := checkHead(head[:n], first); err != nil {
+	if err := checkHead(head[:n]); err != nil {
 		return nil, fmt.Errorf("segment %s %w", s.path, err)
 	}
 	if x, end, ok := readFooter(f, "recover.index", s.size); ok && x.last() < limit {

@@ -29,8 +29,8 @@ type segment struct {
 //
 //	 0  magic   8 bytes
 //	 8  version u32
-//	12  sum     u32, CRC-32C of what follows
-//	16  first   u64, also in the name
+//	12  first   u64, also in the name
+//	20  sum     u32, CRC-32C of all that
 const (
 	segmentHeader  = 24
 	segmentMagic   = "lnkspool"
@@ -54,24 +54,23 @@ func segmentHead(first uint64) []byte {
 	p := make([]byte, segmentHeader)
 	copy(p, segmentMagic)
 	binary.LittleEndian.PutUint32(p[8:], segmentVersion)
-	binary.LittleEndian.PutUint64(p[16:], first)
-	binary.LittleEndian.PutUint32(p[12:], sum(p[16:]))
+	binary.LittleEndian.PutUint64(p[12:], first)
+	binary.LittleEndian.PutUint32(p[20:], sum(p[:20]))
 	return p
 }
 
-var errVersion = errors.New("was written by a newer version of this program")
+var errVersion = errors.New("was written by another version of this program")
 
-// checkHead reports whether p is the header of segment first. The error is errVersion for one that we do not understand:
-// it must not be touched. Any other header that is wrong is damaged, and the entries speak for themselves.
-func checkHead(p []byte, first uint64) (good bool, err error) {
-	if len(p) < segmentHeader || string(p[:8]) != segmentMagic {
-		return false, nil
+// checkHead returns errVersion for the header of a segment that we do not understand: it must not be touched. Any other
+// header that is wrong is damaged, and the entries speak for themselves.
+func checkHead(p []byte) error {
+	if len(p) < segmentHeader || string(p[:8]) != segmentMagic || binary.LittleEndian.Uint32(p[20:]) != sum(p[:20]) {
+		return nil
 	}
-	good = binary.LittleEndian.Uint64(p[16:]) == first && binary.LittleEndian.Uint32(p[12:]) == sum(p[16:segmentHeader])
-	if good && binary.LittleEndian.Uint32(p[8:]) > segmentVersion {
-		return false, errVersion
+	if binary.LittleEndian.Uint32(p[8:]) != segmentVersion {
+		return errVersion
 	}
-	return good, nil
+	return nil
 }
 
 // last returns the highest number in the segment, one before its first if it is empty.
