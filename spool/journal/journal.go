@@ -135,8 +135,9 @@ type Journal struct {
 	syncing atomic.Int64 // when the commit that is on its way began, nanoseconds of the epoch; 0: none
 
 	keep    positions
-	leaving []string // files of segments that were put into others, to be removed; of the chores
-	viewing bool     // nothing is written
+	tidying sync.Mutex // held by the chores
+	leaving []string   // files of segments that were put into others, to be removed
+	viewing bool       // nothing is written
 }
 
 // Fault is an operation that failed.

@@ -94,6 +94,8 @@ func (j *Journal) measure() {
 
 // doChores does the chores, and keeps their outcome for State.
 func (j *Journal) doChores() {
+	j.tidying.Lock()
+	defer j.tidying.Unlock()
 	err := j.chores()
 	if err != nil {
 		j.noteChore(err)
