@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -130,6 +131,13 @@ func dropping(full string) func(t *testing.T) {
 		ctx := deadline(t)
 		must(t, s.says(ctx, http.StatusServiceUnavailable, ""))
 		must(t, s.fleet.more(ctx, 300)) // devices do not notice
+		must(t, harness.Until(ctx, func() error {
+			n, err := s.sum(ctx, spoolDropped)
+			if err == nil && n == 0 {
+				err = errors.New("nothing is dropped")
+			}
+			return err
+		}))
 		must(t, s.lasts(ctx))
 		must(t, via.Heal())
 		must(t, s.recovers(ctx))

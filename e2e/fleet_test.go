@@ -66,7 +66,7 @@ func launchAll(t *testing.T, size int, addr func() string) *fleet {
 			name := fmt.Sprintf("mqtt-%d-qos-%d", version, qos)
 			f.pipeline(ctx, &harness.Publisher{Client: name, Version: version, QoS: qos, Enough: f.enough, Pace: 20 * time.Millisecond, Size: size, Addr: addr})
 			if qos > 0 {
-				f.wait(ctx, &pahoPublisher{name: "paho-" + name, version: int(version), qos: qos, enough: f.enough, addr: addr})
+				f.wait(ctx, &pahoPublisher{name: "paho-" + name, version: int(version), qos: qos, enough: f.enough, pace: 10 * time.Millisecond, addr: addr})
 			}
 		}
 	}
@@ -202,6 +202,7 @@ type pahoPublisher struct {
 	qos     byte
 	count   int             // 0: until enough
 	enough  <-chan struct{} // may be nil
+	pace    time.Duration   // between messages; 0: as fast as acknowledgements come
 	addr    func() string
 	ledger  *harness.Ledger
 
@@ -255,6 +256,12 @@ func (p *pahoPublisher) connection(ctx context.Context, n, sent *int) error {
 			return err
 		}
 		p.ledger.Acked(p.name, uint64(*n))
+		if p.pace > 0 {
+			select {
+			case <-time.After(p.pace):
+			case <-p.enough:
+			}
+		}
 	}
 	return nil
 }

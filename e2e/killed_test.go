@@ -54,7 +54,7 @@ func (s *stage) dies(ctx context.Context, via harness.Network, outages int, chan
 		if err := s.more(ctx, 500); err != nil {
 			return err
 		}
-		via.Throttle(50_000) // it takes a while to drain
+		via.Throttle(300_000) // it takes a while to drain
 		if err := via.Accept(); err != nil {
 			return err
 		}
