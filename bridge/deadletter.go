@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +40,7 @@ const (
 	headerSize      = "linkspan.size"     // of the whole payload, where only its head is there
 )
 
-// deadHead is how much is kept of a payload that is too large for the dead letter topic, too.
+// deadHead is how much is kept at most of a payload that is too large for the dead letter topic, too.
 const deadHead = 64 << 10
 
 // deadLetters writes to the dead letter topic.
@@ -138,13 +139,12 @@ func (d *deadLetters) buryDown(ctx context.Context, m *linkspan.Message, why err
 	d.send(ctx, l, done)
 }
 
-// again is bury for a dead letter that the spool took, and Kafka refused afterwards. Its head may do; else the spool has to keep it.
+// again is bury for a dead letter that the spool took, and Kafka refused afterwards. A smaller one may do; else the spool has to keep it.
 func (d *deadLetters) again(ctx context.Context, m *linkspan.Message, why error, done func(error)) {
 	l := &letter{m: *m, why: why, down: true}
-	l.m.Record.Headers = slices.Clone(m.Record.Headers)
 	l.m.Record.Partition, l.m.Mute = linkspan.AnyPartition, false
-	if head := l.head(); head != nil && errors.Is(why, linkspan.ErrTooLarge) {
-		d.send(ctx, head, done)
+	if less := l.smaller(); less != nil && errors.Is(why, linkspan.ErrTooLarge) {
+		d.send(ctx, less, done)
 		return
 	}
 	d.failed(l, why, done)
@@ -178,34 +178,42 @@ func (l *letter) add(header, value string) {
 	}
 }
 
-// head returns a letter with the first bytes of one that may be too large, which borrows nothing; nil for one that is not.
-func (l *letter) head() *letter {
-	size := len(l.m.Payload)
-	if size <= deadHead {
+// smaller returns what to write instead of a letter that is too large, which borrows nothing: one with less of the payload, or in the end
+// without what else it had of its own; nil when there is nothing left to leave out.
+func (l *letter) smaller() *letter {
+	less, size := *l, len(l.m.Payload)
+	switch r := &less.m.Record; {
+	case size > 0:
+		less.m.Payload = l.m.Payload[:min(deadHead, size/2)]
+	case r.Key != nil || slices.ContainsFunc(r.Headers, foreign):
+		r.Key, r.Headers = nil, slices.DeleteFunc(slices.Clone(r.Headers), foreign)
+	default:
 		return nil
 	}
-	whole := l.m.Payload
-	l.m.Payload = whole[:deadHead]
-	head := &letter{m: *l.m.Clone(), why: l.why, down: l.down}
-	l.m.Payload = whole
-	head.add(headerSize, strconv.Itoa(size))
-	return head
+	less.m = *less.m.Clone()
+	if less.m.Record.Header(headerSize) == nil {
+		less.add(headerSize, strconv.Itoa(size))
+	}
+	return &less
 }
 
-// send hands a letter over, its head if the whole is too large.
+// foreign reports whether a header was there before the message became a dead letter.
+func foreign(h linkspan.Header) bool { return !strings.HasPrefix(h.Key, "linkspan.") }
+
+// send hands a letter over, and a smaller one if it is too large.
 func (d *deadLetters) send(ctx context.Context, l *letter, done func(error)) {
 	if !d.to.Room(&l.m) {
 		d.failed(l, errNoRoom, done)
 		return
 	}
-	head := l.head()
+	less := l.smaller()
 	d.to.Send(ctx, &l.m, func(err error) {
 		switch {
 		case err == nil:
 			d.of(l.m.Endpoint).add(l.why)
 			done(nil)
-		case head != nil && errors.Is(err, linkspan.ErrTooLarge):
-			d.send(ctx, head, done)
+		case less != nil && errors.Is(err, linkspan.ErrTooLarge):
+			d.send(ctx, less, done)
 		default:
 			d.failed(l, err, done)
 		}

@@ -160,6 +160,37 @@ func TestDeadLetterOfWhatIsTooLarge(t *testing.T) {
 	}
 }
 
+// A dead letter topic that takes very little gets what it takes: less of the payload, or only what we say of the message. One that
+// takes nothing at all gets nothing.
+func TestDeadLetterTopicThatTakesLittle(t *testing.T) {
+	size := func(m *linkspan.Message) (n int) {
+		for _, h := range m.Record.Headers {
+			n += len(h.Key) + len(h.Value)
+		}
+		return n + len(m.Payload) + len(m.Record.Key)
+	}
+	for _, c := range []struct{ limit, payload, headers int }{{10_000, 5_000, 7}, {250, 0, 6}, {10, -1, 0}} {
+		written := held{now: func(m *linkspan.Message) (error, bool) { return linkspan.ErrTooLarge, size(m) > c.limit }}
+		dead := letters(t, &written)
+		m := refusedMessage()
+		m.Payload = bytes.Repeat([]byte("x"), 20_000)
+		m.Record.Headers[0].Value = bytes.Repeat([]byte("v"), 300)
+		got := errors.New("not settled")
+		dead.bury(t.Context(), m, linkspan.ErrTooLarge, 1, func(err error) { got = err })
+		if c.payload < 0 {
+			if !errors.Is(got, linkspan.ErrTooLarge) || len(written.got) > 0 {
+				t.Errorf("settled with %v", got)
+			}
+			continue
+		}
+		written.done[0](nil)
+		l := written.got[0]
+		if got != nil || len(l.Payload) != c.payload || len(l.Record.Headers) != c.headers || string(l.Record.Header("linkspan.size")) != "20000" || string(l.Record.Header("linkspan.topic")) != "site/a" {
+			t.Errorf("%d: settled with %v, %d bytes, headers %v", c.limit, got, len(l.Payload), l.Record.Headers)
+		}
+	}
+}
+
 // Where the dead letter topic fails, nothing counts as delivered (P2): a sender is refused its message, or keeps it; a record
 // stays unsettled, so that its position does not move past it (P4); and the spool keeps a letter that it has. There is no letter
 // without room either (P6).

@@ -72,19 +72,28 @@ func (b *bridge) lacks(s *spool.Status) (lacks []string, err error) {
 	return lacks, err
 }
 
+// depth is how many messages are in the spool.
+func depth(s *spool.Status) (n int64) {
+	for i := range s.Lanes {
+		n += s.Lanes[i].Messages
+	}
+	return n
+}
+
 // buffering tells how much is in a spool that is not as it should be, and what its disk lacks.
 func buffering(s *spool.Status) string {
-	var messages, bytes int64
+	var bytes int64
 	var oldest, eta time.Duration
 	for i := range s.Lanes {
 		l := &s.Lanes[i]
-		messages, bytes, oldest = messages+l.Messages, bytes+l.Bytes, max(oldest, l.Oldest)
+		bytes, oldest = bytes+l.Bytes, max(oldest, l.Oldest)
 		if l.Messages > 0 && (l.ETA == 0 || eta < 0) {
 			eta = -1 // not to be seen
 		} else {
 			eta = max(eta, l.ETA)
 		}
 	}
+	messages := depth(s)
 	if messages == 0 {
 		return s.Reason
 	}

@@ -20,8 +20,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// patience is the default of bridge.patience.
-const patience = 5 * time.Second
+// The defaults of bridge.patience: without a spool devices would only wait inside.
+const (
+	patience      = 5 * time.Second
+	spoolPatience = 2 * time.Second
+)
 
 // A bridge is one running bridge.
 type bridge struct {
@@ -47,6 +50,9 @@ type bridge struct {
 // with: a port in use, a data directory that cannot be written, a cluster that refuses the login.
 func Run(ctx context.Context, cfg Config, log *slog.Logger, started func(Status)) error {
 	b := &bridge{cfg: cfg, log: log, patience: patience, joined: make(chan struct{})}
+	if cfg.spooled() {
+		b.patience = spoolPatience
+	}
 	return b.run(ctx, started)
 }
 
@@ -109,6 +115,11 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 	var specs topicSpecs
 	if b.routes, err = b.cfg.table(specs.add); err != nil {
 		return err
+	}
+	if len(b.cfg.clients()) > 0 {
+		for _, s := range fleetTopics(&b.cfg, b.routes) { // one who is alone writes to them before they are there
+			specs.byName.Store(s.Name, s)
+		}
 	}
 	b.client.SpecifyTopics(specs.get)
 	status.Routes = describe(b.cfg.Routes, b.cfg.DefaultRoute)

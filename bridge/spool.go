@@ -132,6 +132,9 @@ func (b *bridge) openSpool(parts *parts) (err error) {
 	b.dead.to = b.spool
 	b.spool.Hold(true)
 	parts.run(b.spool.Run)
+	if s := b.spool.Status(); s.Disk.Full != "" && depth(&s) == 0 {
+		return fmt.Errorf("spool.dir: %s can take nothing: spool.%s is reached; make room on its disk, or choose another directory", cfg.Dir, s.Disk.Full)
+	}
 	return nil
 }
 

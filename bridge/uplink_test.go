@@ -28,7 +28,7 @@ routes: [{from: "mqtt:t/#", to: kafka:up}, {from: "mqtt:p/{n}", to: kafka:up, pa
 
 // A route's refusal goes to a sender that can be told of it (MQTT 5), and to the dead letter topic for one that cannot: a device with
 // MQTT 3 that sends a message nobody can read is not thrown out for ever. What devices publish without a route is refused in any
-// case (P2, CON-A7).
+// case (P2, CON-A12).
 func TestRefusalsOfRoutes(t *testing.T) {
 	for _, c := range []struct {
 		name, endpoint, topic string
