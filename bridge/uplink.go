@@ -51,7 +51,7 @@ func (u *uplink) Send(ctx context.Context, m *linkspan.Message, done func(error)
 	taken, err := u.routes.Up(m)
 	switch {
 	case err != nil && u.buries(m, err):
-		properties(m)
+		u.routes.Describe(m)
 		u.dead.bury(ctx, m, err, 1, done)
 	case err != nil || !taken:
 		done(err)
@@ -64,16 +64,6 @@ func (u *uplink) Send(ctx context.Context, m *linkspan.Message, done func(error)
 // mend, and may be no end of it: they are refused, even where that ends their connection.
 func (u *uplink) buries(m *linkspan.Message, why error) bool {
 	return m.Mute && (u.dialed[m.Endpoint] || !errors.Is(why, linkspan.ErrNoRoute))
-}
-
-// properties has user properties stand for the headers that m did not get.
-func properties(m *linkspan.Message) {
-	if len(m.Record.Headers) > 0 {
-		return
-	}
-	for _, p := range m.UserProperties {
-		m.Record.Headers = append(m.Record.Headers, linkspan.Header{Key: p.Key, Value: []byte(p.Value)})
-	}
 }
 
 // mute is the way up for a source that cannot tell of refusals: an endpoint that dials, since a broker has no way back to its devices.

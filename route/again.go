@@ -17,6 +17,13 @@ func forOthers(m *linkspan.Message, w way, endpoint string) bool {
 	return only != nil && w != inbox && (w == live || string(only) != endpoint)
 }
 
+// Describe writes into m.Record.Headers all that is known of a message that is put aside before a route has written any: every fact, and
+// how often it came up. Nothing of it can be forged by a device, as in a record.
+func (t *Table) Describe(m *linkspan.Message) {
+	t.plain.writeHeaders(m, &plan{topic: m.Topic}, nil)
+	m.Record.Headers = slices.DeleteFunc(m.Record.Headers, func(h linkspan.Header) bool { return h.Key == headerOrigin }) // of a route alone
+}
+
 // UpAgain finds the way of a message that came up once and was put aside. m.Topic, m.Endpoint and m.Payload are those of then,
 // m.Record is what was put aside. It fills in m.Route, m.Record.Topic and m.Record.Partition as [Table.Up] would now, and the rest
 // of m as the headers have it. Key and headers stay as they are if a route gave them to it then, without those that were

@@ -72,6 +72,35 @@ func TestUpAgainWithOtherRoutes(t *testing.T) {
 	}
 }
 
+// TestDescribeIsUndone: what is said of a message that no route took comes up with it when one does, whatever the device said of it,
+// and be it names of ours.
+func TestDescribeIsUndone(t *testing.T) {
+	table := mustNew(t, []Config{{From: "mqtt:#", To: "kafka:k", Key: new("{client}")}}, devices())
+	rapid.Check(t, func(t *rapid.T) {
+		sent := drawMessage(t)
+		sent.UserProperties = append(sent.UserProperties, linkspan.Property{Key: "linkspan.offset", Value: "1"}, linkspan.Property{Key: "linkspan.origin", Value: "x"}, linkspan.Property{Key: "mqtt.client", Value: "x"})
+		want := sent.Clone()
+		if ok, err := table.Up(want); !ok || err != nil {
+			t.Skip(err)
+		}
+		table.Describe(sent)
+		for _, name := range []string{"linkspan.offset", "linkspan.origin"} {
+			if sent.Record.Header(name) != nil {
+				t.Fatalf("%s is forged: %+v", name, sent.Record.Headers)
+			}
+		}
+		again := putAside(sent)
+		if ok, err := table.UpAgain(again); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		a, b := again.Record, want.Record
+		equal := func(x, y linkspan.Header) bool { return x.Key == y.Key && string(x.Value) == string(y.Value) }
+		if a.Topic != b.Topic || string(a.Key) != string(b.Key) || !slices.EqualFunc(a.Headers, b.Headers, equal) || again.Hops != want.Hops {
+			t.Fatalf("got %+v\nnot %+v", a, b)
+		}
+	})
+}
+
 // TestUpAgainEndsLoops: what went round once too often does so from where it was put aside, too.
 func TestUpAgainEndsLoops(t *testing.T) {
 	table := mustNew(t, DefaultRoutes(), devices())

@@ -6,6 +6,7 @@ package route
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strings"
 )
 
@@ -14,6 +15,7 @@ type Table struct {
 	options   Options
 	routes    []*route
 	standard  *route              // the default route; nil: none
+	plain     route               // writes every fact into headers; takes nothing
 	trees     map[string]*node    // by endpoint: the routes up
 	endpoints map[string]Endpoint // by name
 
@@ -33,6 +35,7 @@ func New(routes []Config, options Options) (*Table, error) {
 	t := &Table{
 		options: options, trees: make(map[string]*node), endpoints: make(map[string]Endpoint),
 		plansUp: newCache(options.CacheSize), plansDown: newCache(options.CacheSize),
+		plain: route{facts: allFacts, seed: maphash.MakeSeed()},
 	}
 	var errs []error
 	for _, e := range options.Endpoints {
