@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -60,7 +61,7 @@ func (c chain) first(l *lab) error {
 		return err
 	}
 	defer d.close()
-	probe, _, _ := publication("bench/first")
+	probe, _, _ := publication("bench/first", payload)
 	return harness.Until(l.ctx, func() error {
 		if _, err := d.conn.Write(probe); err != nil {
 			return err
@@ -183,5 +184,5 @@ func measureBarePaced(l *lab) (result, error) {
 	if l.rate == 0 {
 		return result{}, errors.New("needs the rate that the scenario before it finds")
 	}
-	return l.bareProducer(headers, 5000, l.rate)
+	return l.bareProducer("-records", headers, "-rate", strconv.Itoa(l.rate))
 }

@@ -104,7 +104,7 @@ func (d *device) subscribe(filter string) error {
 }
 
 // publication returns a QoS 1 PUBLISH for topic, and where in it the packet identifier and the payload are.
-func publication(topic string) (b []byte, id, body int) {
+func publication(topic string, payload int) (b []byte, id, body int) {
 	p := packet.Publish{Topic: topic, QoS: 1, PacketID: 1, Payload: make([]byte, payload)}
 	b = p.Append(nil, packet.V311)
 	return b, len(b) - payload - 2, len(b) - payload

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -21,6 +22,8 @@ type lab struct {
 	dir    string
 	binary string
 	length time.Duration
+	// backlog is how many bytes of the disk a backlog has.
+	backlog float64
 
 	broker *harness.Kafka
 	n      int // processes started, for the names of their folders
@@ -80,22 +83,38 @@ type server struct {
 	*harness.Process
 	mqtt   string // address for devices
 	secure string // the same with TLS
+	admin  string // address of metrics and health
 	kafka  string // address of the Kafka behind it
+	dir    string // of its own, and removed by close; "": there is none
 	after  func() // close ends with it; nil: nothing
 }
 
+// close ends the server and removes what it leaves behind. It may be called twice.
 func (s *server) close() {
 	s.Kill()
+	if s.dir != "" {
+		_ = os.RemoveAll(s.dir)
+	}
 	if s.after != nil {
 		s.after()
+		s.after = nil
 	}
 }
 
-// linkspan starts Linkspan with config, in which $MQTT, $TLS, $ADMIN, $KAFKA and $DIR are replaced; with $EMBEDDED in
-// it Linkspan brings its own Kafka, which then has that address.
+// linkspan starts Linkspan with config and waits until it is ready.
 func (l *lab) linkspan(config string) (*server, error) {
-	l.n++
-	dir := filepath.Join(l.dir, fmt.Sprintf("linkspan-%d", l.n))
+	s, err := l.started(config, "")
+	if err != nil {
+		return nil, err
+	}
+	return s, s.ready(l.ctx, s.healthy)
+}
+
+// started starts Linkspan with config, in which $MQTT, $TLS, $ADMIN, $KAFKA and $DIR are replaced; with $EMBEDDED in
+// it Linkspan brings its own Kafka, which then has that address, and at $NOWHERE there is none. Its data, the spool among them, are
+// in home; "": in a folder of its own.
+func (l *lab) started(config, home string) (*server, error) {
+	dir := l.folder("linkspan")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -103,44 +122,50 @@ func (l *lab) linkspan(config string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{mqtt: harness.Loopback(ports[0]), secure: harness.Loopback(ports[3])}
-	admin := harness.Loopback(ports[1])
-	if strings.Contains(config, "$EMBEDDED") {
-		s.kafka = harness.Loopback(ports[2])
-	} else if s.kafka, err = l.kafka(); err != nil {
-		return nil, err
+	s := &server{mqtt: harness.Loopback(ports[0]), admin: harness.Loopback(ports[1]), kafka: harness.Loopback(ports[2]), secure: harness.Loopback(ports[3]), dir: dir}
+	if strings.Contains(config, "$KAFKA") {
+		if s.kafka, err = l.kafka(); err != nil {
+			return nil, err
+		}
 	}
-	config = strings.NewReplacer("$MQTT", s.mqtt, "$TLS", s.secure, "$ADMIN", admin,
-		"$KAFKA", s.kafka, "$EMBEDDED", s.kafka, "$DIR", dir).Replace(config)
+	config = strings.NewReplacer("$MQTT", s.mqtt, "$TLS", s.secure, "$ADMIN", s.admin,
+		"$KAFKA", s.kafka, "$EMBEDDED", s.kafka, "$NOWHERE", s.kafka, "$DIR", dir).Replace(config)
 	file := filepath.Join(dir, "linkspan.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	s.Process, err = harness.Start("linkspan", exec.Command(l.binary, "run", "-c", file), filepath.Join(dir, "log"))
+	cmd := exec.Command(l.binary, "run", "-c", file)
+	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+cmp.Or(home, dir))
+	s.Process, err = harness.Start("linkspan", cmd, filepath.Join(dir, "log"))
+	return s, err
+}
+
+// healthy asks Linkspan whether it is ready.
+func (s *server) healthy() error {
+	resp, err := http.Get("http://" + s.admin + "/readyz")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return s, s.ready(l.ctx, func() error {
-		resp, err := http.Get("http://" + admin + "/readyz")
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("readyz says %s", resp.Status)
-		}
-		return nil
-	})
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("readyz says %s", resp.Status)
+	}
+	return nil
+}
+
+// folder returns the name of a new folder.
+func (l *lab) folder(of string) string {
+	l.n++
+	return filepath.Join(l.dir, fmt.Sprintf("%s-%d", of, l.n))
 }
 
 // mosquitto starts Mosquitto with no limit to what waits, and with more settings.
 func (l *lab) mosquitto(settings string) (*server, error) {
-	l.n++
 	ports, err := harness.Ports(1)
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(l.dir, fmt.Sprintf("mosquitto-%d", l.n))
+	dir := l.folder("mosquitto")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -149,7 +174,7 @@ func (l *lab) mosquitto(settings string) (*server, error) {
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		return nil, err
 	}
-	s := &server{mqtt: harness.Loopback(ports[0])}
+	s := &server{mqtt: harness.Loopback(ports[0]), dir: dir}
 	s.Process, err = harness.Start("mosquitto", exec.Command("mosquitto", "-c", file), filepath.Join(dir, "log"))
 	if err != nil {
 		return nil, err
@@ -193,13 +218,17 @@ func (s *server) cpu() time.Duration {
 	return time.Duration(user+system) * tick
 }
 
-// resident returns the memory that the process holds, in bytes.
-func (s *server) resident() int64 {
+// resident returns the memory that the process holds, in bytes; peak the most that it has ever held.
+func (s *server) resident() int64 { return s.memory("VmRSS:") }
+
+func (s *server) peak() int64 { return s.memory("VmHWM:") }
+
+func (s *server) memory(field string) int64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.PID()))
 	if err != nil {
 		return 0
 	}
-	_, rest, _ := strings.Cut(string(b), "VmRSS:")
+	_, rest, _ := strings.Cut(string(b), field)
 	fields := strings.Fields(rest)
 	if len(fields) == 0 {
 		return 0

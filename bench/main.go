@@ -13,23 +13,31 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "producer" {
-		exit(produce(os.Args[2:]))
-		return
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "producer":
+			exit(produce(os.Args[2:]))
+			return
+		case "spool":
+			exit(store(os.Args[2:]))
+			return
+		}
 	}
 	run := flag.String("run", "", "measure only what matches this regular expression")
 	seconds := flag.Float64("seconds", 3.5, "length of one measurement, after its warm-up")
 	rounds := flag.Int("rounds", 3, "how often each is measured; the table shows the median and the range")
 	out := flag.String("out", "results/latest.md", "file that takes the table")
+	backlog := flag.Float64("backlog", 1, "GB that wait on the disk where a backlog is measured")
 	binary := flag.String("binary", "../bin/linkspan", "the Linkspan to measure")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	exit(measure(ctx, *run, time.Duration(*seconds*float64(time.Second)), *rounds, *out, *binary))
+	exit(measure(ctx, *run, time.Duration(*seconds*float64(time.Second)), *rounds, *out, *binary, *backlog*1e9))
 }
 
 func exit(err error) {
@@ -40,7 +48,7 @@ func exit(err error) {
 }
 
 // measure runs the scenarios that match and writes the table.
-func measure(ctx context.Context, run string, length time.Duration, rounds int, out, binary string) error {
+func measure(ctx context.Context, run string, length time.Duration, rounds int, out, binary string, backlog float64) error {
 	match, err := regexp.Compile(run)
 	if err != nil {
 		return err
@@ -53,23 +61,23 @@ func measure(ctx context.Context, run string, length time.Duration, rounds int, 
 	if binary, err = filepath.Abs(binary); err != nil {
 		return err
 	}
-	lab := &lab{ctx: ctx, dir: dir, binary: binary, length: length}
+	lab := &lab{ctx: ctx, dir: dir, binary: binary, length: length, backlog: backlog}
 	defer lab.close()
-	var results []result
+	results := map[string][]result{}
 	for round := range rounds { // in turn, so that a slow moment of the machine falls on all
-		for _, s := range scenarios {
-			if !match.MatchString(s.name) {
+		for _, s := range slices.Concat(straight, spooled) {
+			if !slices.ContainsFunc(s.rows, match.MatchString) {
 				continue
 			}
-			fmt.Fprintf(os.Stderr, "round %d of %d: %s ... ", round+1, rounds, s.name)
-			r, err := s.run(lab)
+			rs, err := s.run(lab)
 			if err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
+				return fmt.Errorf("%s: %w", s.rows[0], err)
 			}
-			r.name = s.name
-			fmt.Fprintln(os.Stderr, r)
-			results = append(results, r)
+			for i, name := range s.rows {
+				fmt.Fprintf(os.Stderr, "round %d of %d: %s ... %s\n", round+1, rounds, name, rs[i])
+				results[name] = append(results[name], rs[i])
+			}
 		}
 	}
-	return writeTable(out, results)
+	return writeReport(out, results)
 }

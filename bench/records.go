@@ -20,6 +20,7 @@ import (
 const (
 	partitions = 6
 	payload    = 100 // bytes; the first eight are the time of sending
+	large      = 200 // bytes, where the spool is measured
 )
 
 // warmUp is how long a load runs before anything is counted: the first messages to a new topic wait for its leaders, for the
@@ -155,12 +156,13 @@ func (f *filler) close(ctx context.Context) error {
 	return err
 }
 
-// bare is what the bare producer says of itself.
+// bare is what a process of ours that is measured says of itself.
 type bare struct {
 	All      int // records
 	Messages int // of those, since the warm-up
 	Elapsed  time.Duration
 	CPU      time.Duration
+	Lost     int // acknowledged and not there
 }
 
 // What a bare producer's record has.
@@ -181,6 +183,7 @@ func produce(args []string) error {
 	inFlight := flags.Int("in-flight", 5000, "records at most")
 	kind := flags.String("records", stock, "what each record has")
 	rate := flags.Int("rate", 0, "records a second; 0: as many as can be in flight")
+	size := flags.Int("payload", payload, "bytes of a payload")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -200,7 +203,7 @@ func produce(args []string) error {
 			shared[i] = linkspanHeaders(keys[i])
 		}
 	}
-	value := make([]byte, payload)
+	value := make([]byte, *size)
 	var acked, failed atomic.Int64
 	done := func(_ *kgo.Record, err error) {
 		if err != nil {
@@ -237,7 +240,7 @@ func produce(args []string) error {
 	if n := failed.Load(); n > 0 {
 		return fmt.Errorf("%d records failed", n)
 	}
-	return json.NewEncoder(os.Stdout).Encode(bare{int(acked.Load()), int(acked.Load() - first), time.Since(start), usage() - before})
+	return json.NewEncoder(os.Stdout).Encode(bare{All: int(acked.Load()), Messages: int(acked.Load() - first), Elapsed: time.Since(start), CPU: usage() - before})
 }
 
 // linkspanHeaders are those of a record that Linkspan writes for a message.
@@ -261,19 +264,21 @@ func usage() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// runBare runs the bare producer in a process of its own.
-func runBare(l *lab, addr, topic, kind string, inFlight, rate int) (bare, error) {
+// child runs this program as the process that is measured, and returns what it says of itself.
+func (l *lab) child(args ...string) (b bare, err error) {
 	self, err := os.Executable()
 	if err != nil {
-		return bare{}, err
+		return b, err
 	}
-	cmd := exec.CommandContext(l.ctx, self, "producer", "-broker", addr, "-topic", topic, "-length", l.length.String(),
-		"-records", kind, "-in-flight", strconv.Itoa(inFlight), "-rate", strconv.Itoa(rate))
+	cmd := exec.CommandContext(l.ctx, self, append(args, "-length", l.length.String())...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return bare{}, err
+		return b, fmt.Errorf("%s: %w", args[0], err)
 	}
-	var b bare
 	return b, json.Unmarshal(out, &b)
+}
+
+func (b *bare) result() result {
+	return result{messages: b.Messages, elapsed: b.Elapsed, cpu: b.CPU, lost: b.Lost}
 }

@@ -49,7 +49,6 @@ func (s samples) since(from time.Time) (l latencies) {
 
 // A result is one measurement. A zero field was not measured.
 type result struct {
-	name           string
 	messages       int
 	elapsed        time.Duration
 	cpu            time.Duration // of the server under measurement
@@ -57,6 +56,9 @@ type result struct {
 	ackP50, ackP99 time.Duration // PUBLISH to PUBACK
 	endP50, endP99 time.Duration // PUBLISH to the Kafka consumer, or Kafka producer to the device
 	bytesEach      int64         // resident memory a connection
+	peak           int64         // the most resident memory
+	disk           int64         // bytes of the spool
+	opened         time.Duration // from the start of the process until it has its spool again
 	lost           int           // acked and not there; any is a fault
 }
 
@@ -83,14 +85,24 @@ func (r result) over(cpu time.Duration) float64 {
 	return float64(cpu.Nanoseconds()) / 1e3 / float64(r.messages)
 }
 
-func (r result) String() string { return strings.Join(cells([]result{r}), "  ") }
+func (r result) String() string {
+	var known []string
+	for _, c := range slices.Concat(columns, spoolColumns[4:]) {
+		if v := c.value(r); v != 0 {
+			known = append(known, fmt.Sprintf("%s %.*f", c.name, c.digits, v))
+		}
+	}
+	return strings.Join(append(known, fmt.Sprintf("lost %d", max(r.lost, 0))), ", ")
+}
 
-// columns of the table. Those of a scenario that were not measured stay empty.
-var columns = []struct {
+// A column is one of a table. What a scenario does not measure stays empty.
+type column struct {
 	name   string
 	digits int
 	value  func(r result) float64
-}{
+}
+
+var columns = []column{
 	{"messages/s", 0, result.rate},
 	{"CPU µs/message", 2, result.each},
 	{"Mosquitto's", 2, result.brokerEach},
@@ -101,6 +113,13 @@ var columns = []struct {
 	{"KiB/connection", 1, func(r result) float64 { return float64(r.bytesEach) / 1024 }},
 }
 
+var spoolColumns = []column{
+	columns[0], columns[1], columns[3], columns[4],
+	{"MiB at most", 0, func(r result) float64 { return float64(r.peak) / (1 << 20) }},
+	{"GB on disk", 1, func(r result) float64 { return float64(r.disk) / 1e9 }},
+	{"seconds to open", 2, func(r result) float64 { return r.opened.Seconds() }},
+}
+
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
 
 // median returns the median of value over rounds, between the smallest and the largest.
@@ -109,14 +128,30 @@ func median(rounds []result, value func(result) float64) (least, middle, most fl
 	for _, r := range rounds {
 		v = append(v, value(r))
 	}
+	return spread(v)
+}
+
+// paired does so of what two rows have in the same rounds. ok is false if there are none.
+func paired(one, other []result, value func(a, b result) float64) (least, middle, most float64, ok bool) {
+	var v []float64
+	for i := range min(len(one), len(other)) {
+		v = append(v, value(one[i], other[i]))
+	}
+	if len(v) == 0 {
+		return 0, 0, 0, false
+	}
+	least, middle, most = spread(v)
+	return least, middle, most, true
+}
+
+func spread(v []float64) (least, middle, most float64) {
 	slices.Sort(v)
 	n := len(v)
 	return v[0], (v[(n-1)/2] + v[n/2]) / 2, v[n-1]
 }
 
-// cells are a scenario's row: of each column the median of all rounds, and the range in brackets; and at the end the most that a
-// round lost.
-func cells(rounds []result) []string {
+// cells are a row: of each column the median of all rounds, and the range in brackets; and at the end the most that a round lost.
+func cells(columns []column, rounds []result) []string {
 	row := make([]string, len(columns)+1)
 	lost := notCounted
 	for i, c := range columns {
@@ -138,30 +173,22 @@ func cells(rounds []result) []string {
 	return row
 }
 
-// writeTable writes the medians of each scenario's rounds, the ratios that matter, and how to read them.
-func writeTable(file string, results []result) error {
+// writeReport writes the medians of each scenario's rounds, the ratios that matter, and how to read them.
+func writeReport(file string, results map[string][]result) error {
 	var b strings.Builder
 	host, _ := os.ReadFile("/proc/cpuinfo")
 	_, model, _ := strings.Cut(string(host), "model name\t: ")
 	model, _, _ = strings.Cut(model, "\n")
 	fmt.Fprintf(&b, "# Measured %s\n\n%d cores (%s), %s. Generator, server and Kafka share them. QoS 1, %d-byte payloads.\n"+
-		"Each figure is the median of its rounds, with their range in brackets.\n\n|",
+		"Each figure is the median of its rounds, with their range in brackets.\n",
 		time.Now().UTC().Format("2006-01-02 15:04 MST"), runtime.NumCPU(), model, runtime.Version(), payload)
-	for _, c := range columns {
-		fmt.Fprintf(&b, " | %s", c.name)
-	}
-	fmt.Fprintf(&b, " | lost |\n|---|%s\n", strings.Repeat("---|", len(columns)+1))
-	rounds := map[string][]result{}
-	for _, r := range results {
-		rounds[r.name] = append(rounds[r.name], r)
-	}
-	for _, s := range scenarios {
-		if r := rounds[s.name]; len(r) > 0 {
-			fmt.Fprintf(&b, "| %s | %s |\n", s.name, strings.Join(cells(r), " | "))
-		}
-	}
-	writeRatios(&b, rounds)
+	writeTable(&b, columns, straight, results)
+	writeRatios(&b, results)
 	b.WriteString(notes)
+	fmt.Fprintf(&b, "\n## The spool\n\n%d-byte payloads.\n", large)
+	writeTable(&b, spoolColumns, spooled, results)
+	writeSpoolRatios(&b, results)
+	b.WriteString(spoolNotes)
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
@@ -169,17 +196,33 @@ func writeTable(file string, results []result) error {
 	return os.WriteFile(file, []byte(b.String()), 0o644)
 }
 
-// writeRatios compares rows that stand for a promise of ours.
-func writeRatios(b *strings.Builder, rounds map[string][]result) {
-	ratio := func(one, other string, value func(result) float64) (float64, bool) {
-		if len(rounds[one]) == 0 || len(rounds[other]) == 0 {
-			return 0, false
+// writeTable writes the rows of scenarios that were measured.
+func writeTable(b *strings.Builder, columns []column, scenarios []scenario, results map[string][]result) {
+	b.WriteString("\n|")
+	for _, c := range columns {
+		fmt.Fprintf(b, " | %s", c.name)
+	}
+	fmt.Fprintf(b, " | lost |\n|---|%s\n", strings.Repeat("---|", len(columns)+1))
+	for _, s := range scenarios {
+		for _, name := range s.rows {
+			if r := results[name]; len(r) > 0 {
+				fmt.Fprintf(b, "| %s | %s |\n", name, strings.Join(cells(columns, r), " | "))
+			}
 		}
-		_, a, _ := median(rounds[one], value)
-		_, b, _ := median(rounds[other], value)
-		return a / b, true
 	}
 	b.WriteString("\n")
+}
+
+// writeRatios compares rows that stand for a promise of ours.
+func writeRatios(b *strings.Builder, results map[string][]result) {
+	ratio := func(one, other string, value func(result) float64) (float64, bool) {
+		if len(results[one]) == 0 || len(results[other]) == 0 {
+			return 0, false
+		}
+		_, a, _ := median(results[one], value)
+		_, b, _ := median(results[other], value)
+		return a / b, true
+	}
 	for _, pair := range [][2]string{{uplinkBare, bareProducer}, {uplinkFlood, bareHeaders}, {uplinkFlood, bareStock},
 		{toLinkspan, barePaced}} {
 		if r, ok := ratio(pair[0], pair[1], result.each); ok {
@@ -192,9 +235,29 @@ func writeRatios(b *strings.Builder, rounds map[string][]result) {
 	if r, ok := ratio(toLinkspan, toLight, result.rate); ok {
 		fmt.Fprintf(b, "* %s: %.2f times as many messages a second as %s.\n", toLinkspan, r, toLight)
 	}
-	if same := rounds[toLinkspan]; len(same) > 0 {
+	if same := results[toLinkspan]; len(same) > 0 {
 		_, share, _ := median(same, func(r result) float64 { return r.each() / r.brokerEach() })
 		fmt.Fprintf(b, "* %s: Linkspan takes %.0f %% of the CPU of the Mosquitto before it, in the same run.\n", toLinkspan, 100*share)
+	}
+	if _, share, _, ok := paired(results[barePaced], results[toLinkspan], func(bare, chain result) float64 { return bare.each() / chain.brokerEach() }); ok {
+		fmt.Fprintf(b, "* %s: the bare producer, which is all that nobody can do without, takes %.0f %% of it.\n", toLinkspan, 100*share)
+	}
+}
+
+// writeSpoolRatios does so for the spool.
+func writeSpoolRatios(b *strings.Builder, results map[string][]result) {
+	for _, of := range []string{unpacedAcks, pacedAcks} {
+		rows := ackRows(of)
+		for i, row := range rows[1:] {
+			more := func(a, b result) float64 { return a.each() - b.each() }
+			if least, middle, most, ok := paired(results[row], results[rows[0]], more); ok {
+				fmt.Fprintf(b, "* %s: ack: %s takes %+.2f µs [%+.2f to %+.2f] of CPU a message over ack: %s, in the same process.\n",
+					of, acks[i+1], middle, least, most, acks[0])
+			}
+		}
+	}
+	if least, middle, most, ok := paired(results[drained], results[bareDrain], func(a, b result) float64 { return a.rate() / b.rate() }); ok {
+		fmt.Fprintf(b, "* A backlog is drained at %.2f [%.2f to %.2f] times the rate of the bare producer.\n", middle, least, most)
 	}
 }
 
@@ -220,4 +283,19 @@ MQTT 5 gets from Mosquitto what it asks for instead, and Linkspan asks for 1,000
 
 **Latency.** PUBACK: from PUBLISH to PUBACK, at the device. End to end, uplink: from PUBLISH to a Kafka consumer. End to end,
 downlink: from a Kafka producer that does not linger to the device that subscribes.
+`
+
+const spoolNotes = `
+**Appending.** Each acknowledgement comes after an fdatasync of what it is for; all that comes while one is under way share the next. What
+50 × 100 in flight allow is bounded by how long the disk takes for one. The spool alone is that of a process which has nothing else but
+50 senders, of records as a route makes them. It has no generator beside it.
+
+**Ack points.** One Linkspan has a route for each, and devices publish to them in turn, in slices of a quarter of the length of a
+measurement, forwards and backwards: so a difference is that of the ack points. Its range is that over the rounds. With ack: spool a
+message is written to the disk, synced, read from there and brought to Kafka, all of it in the time that is counted.
+
+**The backlog.** Devices publish while Kafka is away, until the spool has the size that was wanted (-backlog). Linkspan is then killed
+(SIGKILL), and started again with Kafka there. "Seconds to open" are those from the start of the process until it has its spool again; the last
+segment had no index yet and is read through. Draining is counted from the first message that is in Kafka to the last. The bare
+producer has as many records in flight as the drain may have. "MiB at most" is the most resident memory that the process ever had.
 `

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,39 +37,59 @@ var flood = load{devices: 50, window: 100}
 // paced is a load of rate messages a second.
 func paced(rate int) load { return load{devices: 50, window: 100, rate: rate} }
 
-// scenarios are measured in this order.
-var scenarios = []struct {
-	name string
-	run  func(*lab) (result, error)
-}{
-	{bareStock, measureBare(stock, 100_000)},
-	{bareProducer, measureBare(own, 5000)},
-	{bareHeaders, measureBare(headers, 5000)},
-	{uplinkFlood, uplink(onApache, flood)},
-	{uplinkBare, uplink(strings.ReplaceAll(onApache, `key: "{device}"`, `key: "{device}", facts: [none]`), flood)},
-	{"uplink 50 × 100, default routes, Apache Kafka", uplink(onApacheDefault, flood)},
-	{"uplink 1,000 × 1, Apache Kafka", uplink(onApache, load{devices: 1000, window: 1})},
-	{"uplink 5,000/s paced, Apache Kafka", uplink(onApache, paced(5000))},
-	{"uplink 20,000/s paced, Apache Kafka", uplink(onApache, paced(20_000))},
-	{mosquittoAlone, measureMosquitto},
-	{toLight, toSubscriber},
-	{toLinkspan, throughBroker},
-	{barePaced, measureBarePaced},
-	{"Mosquitto to Linkspan, 20 in flight, Apache Kafka", withSmallWindow},
-	{"downlink to Mosquitto, Apache Kafka", toBroker},
-	{"uplink 50 × 100, embedded", uplink(onEmbedded, flood)},
-	{"uplink 20,000/s paced, embedded", uplink(onEmbedded, paced(20_000))},
-	{"downlink to 50 subscribers, Apache Kafka", downlink(onApache, 50, 1)},
-	{"downlink fan-out 1 to 50, Apache Kafka", downlink(onApache, 50, 50)},
-	{"downlink 1,000/s paced, Apache Kafka", downlinkPaced(onApache, 50, 1000)},
-	{"downlink 5,000/s paced, Apache Kafka", downlinkPaced(onApache, 50, 5000)},
-	{"downlink 20,000/s paced, Apache Kafka", downlinkPaced(onApache, 50, 20_000)},
-	{"downlink to 50 subscribers, embedded", downlink(onEmbedded, 50, 1)},
-	{"downlink 20,000/s paced, embedded", downlinkPaced(onEmbedded, 50, 20_000)},
-	{"5,000 idle connections, TCP", idle(5000, false)},
-	{"2,000 idle connections, TLS", idle(2000, true)},
-	{"connections a second, TCP", connectionRate(false)},
-	{"connections a second, TLS", connectionRate(true)},
+// A scenario measures one row of a table, or several at once.
+type scenario struct {
+	rows []string
+	run  func(*lab) ([]result, error)
+}
+
+// row is a scenario of one.
+func row(name string, run func(*lab) (result, error)) scenario {
+	return scenario{[]string{name}, func(l *lab) ([]result, error) {
+		r, err := run(l)
+		return []result{r}, err
+	}}
+}
+
+// straight are the scenarios in which nothing waits for long. All scenarios are measured in the order in which they are here.
+var straight = []scenario{
+	row(bareStock, measureBare(stock, 100_000)),
+	row(bareProducer, measureBare(own, 5000)),
+	row(bareHeaders, measureBare(headers, 5000)),
+	row(uplinkFlood, uplink(onApache, flood)),
+	row(uplinkBare, uplink(strings.ReplaceAll(onApache, `key: "{device}"`, `key: "{device}", facts: [none]`), flood)),
+	row("uplink 50 × 100, default routes, Apache Kafka", uplink(onApacheDefault, flood)),
+	row("uplink 1,000 × 1, Apache Kafka", uplink(onApache, load{devices: 1000, window: 1})),
+	row("uplink 5,000/s paced, Apache Kafka", uplink(onApache, paced(5000))),
+	row("uplink 20,000/s paced, Apache Kafka", uplink(onApache, paced(20_000))),
+	row(mosquittoAlone, measureMosquitto),
+	row(toLight, toSubscriber),
+	row(toLinkspan, throughBroker),
+	row(barePaced, measureBarePaced),
+	row("Mosquitto to Linkspan, 20 in flight, Apache Kafka", withSmallWindow),
+	row("downlink to Mosquitto, Apache Kafka", toBroker),
+	row("uplink 50 × 100, embedded", uplink(onEmbedded, flood)),
+	row("uplink 20,000/s paced, embedded", uplink(onEmbedded, paced(20_000))),
+	row("downlink to 50 subscribers, Apache Kafka", downlink(onApache, 50, 1)),
+	row("downlink fan-out 1 to 50, Apache Kafka", downlink(onApache, 50, 50)),
+	row("downlink 1,000/s paced, Apache Kafka", downlinkPaced(onApache, 50, 1000)),
+	row("downlink 5,000/s paced, Apache Kafka", downlinkPaced(onApache, 50, 5000)),
+	row("downlink 20,000/s paced, Apache Kafka", downlinkPaced(onApache, 50, 20_000)),
+	row("downlink to 50 subscribers, embedded", downlink(onEmbedded, 50, 1)),
+	row("downlink 20,000/s paced, embedded", downlinkPaced(onEmbedded, 50, 20_000)),
+	row("5,000 idle connections, TCP", idle(5000, false)),
+	row("2,000 idle connections, TLS", idle(2000, true)),
+	row("connections a second, TCP", connectionRate(false)),
+	row("connections a second, TLS", connectionRate(true)),
+}
+
+// spooled are those of the spool.
+var spooled = []scenario{
+	row(appendAlone, storeAlone),
+	row(appendUplink, appends),
+	compareAcks(unpacedAcks, flood),
+	compareAcks(pacedAcks, paced(20_000)),
+	{[]string{built, recovered, drained, bareDrain}, measureBacklog},
 }
 
 const (
@@ -96,10 +117,13 @@ routes:
 )
 
 func measureBare(kind string, inFlight int) func(*lab) (result, error) {
-	return func(l *lab) (result, error) { return l.bareProducer(kind, inFlight, 0) }
+	return func(l *lab) (result, error) {
+		return l.bareProducer("-records", kind, "-in-flight", strconv.Itoa(inFlight))
+	}
 }
 
-func (l *lab) bareProducer(kind string, inFlight, rate int) (result, error) {
+// bareProducer measures the bare producer with flags, on a topic of its own.
+func (l *lab) bareProducer(flags ...string) (result, error) {
 	addr, err := l.kafka()
 	if err != nil {
 		return result{}, err
@@ -110,12 +134,13 @@ func (l *lab) bareProducer(kind string, inFlight, rate int) (result, error) {
 		return result{}, err
 	}
 	defer deleteTopics(l.ctx, addr, topic)
-	b, err := runBare(l, addr, topic, kind, inFlight, rate)
+	b, err := l.child(append([]string{"producer", "-broker", addr, "-topic", topic}, flags...)...)
 	if err != nil {
 		return result{}, err
 	}
 	n, err := count(l.ctx, addr, topic)
-	return result{messages: b.Messages, elapsed: b.Elapsed, cpu: b.CPU, lost: b.All - n}, err
+	b.Lost = b.All - n
+	return b.result(), err
 }
 
 // uplink measures devices that publish, and at a set rate also how long a message is under way to a Kafka consumer.
@@ -261,7 +286,7 @@ func (l *lab) bridge(config string) (s *server, up, down string, err error) {
 		}
 	}
 	s, err = l.linkspan(strings.NewReplacer("$UP", up, "$DOWN", down).Replace(config))
-	if err == nil && l.broker != nil && config != onApacheDefault {
+	if err == nil && strings.Contains(config, "$KAFKA") && config != onApacheDefault {
 		s.after = func() { deleteTopics(l.ctx, s.kafka, up, down) }
 	}
 	return s, up, down, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,6 +19,11 @@ type load struct {
 	window  int           // messages in flight per device
 	rate    int           // messages a second from all devices; 0: as fast as acks come
 	length  time.Duration // after the warm-up
+	until   func() bool   // if not nil, it is asked when the load is enough, and not the time
+
+	prefix  string        // of the topics; "": bench
+	payload int           // bytes; 0: payload
+	warm    time.Duration // 0: warmUp
 }
 
 // published is what became of a load.
@@ -44,13 +50,20 @@ func (l load) publish(addr string, began func()) (published, error) {
 	start := time.Now()
 	var stop atomic.Bool
 	var r published
-	warmed := time.AfterFunc(warmUp, func() {
+	warmed := time.AfterFunc(cmp.Or(l.warm, warmUp), func() {
 		began()
 		for _, p := range publishers {
 			r.acked -= int(p.seen.Load())
 		}
 		r.began = time.Now()
-		time.AfterFunc(l.length, func() { stop.Store(true) })
+		if l.until == nil {
+			time.AfterFunc(l.length, func() { stop.Store(true) })
+			return
+		}
+		for !l.until() {
+			time.Sleep(20 * time.Millisecond)
+		}
+		stop.Store(true)
 	})
 	defer warmed.Stop()
 
@@ -99,7 +112,7 @@ type publisher struct {
 }
 
 func newPublisher(d *device, i int, l load) *publisher {
-	one, id, body := publication(fmt.Sprintf("bench/%d", i))
+	one, id, body := publication(fmt.Sprintf("%s/%d", cmp.Or(l.prefix, "bench"), i), cmp.Or(l.payload, payload))
 	p := &publisher{device: d, size: len(one), body: body, window: l.window, cond: sync.NewCond(new(sync.Mutex))}
 	for n := range l.window {
 		binary.BigEndian.PutUint16(one[id:], uint16(n+1))
