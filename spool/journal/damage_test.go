@@ -114,7 +114,10 @@ func TestTruncatedAndZeroed(t *testing.T) {
 		for n+1 < len(at) && at[n+1] <= off {
 			n++
 		}
-		for _, zeroed := range []bool{false, true} {
+		for i, zeroed := range []bool{false, true} {
+			if skip(off + i) {
+				continue
+			}
 			d := disk.Kill()
 			content := slices.Clone(whole[:off])
 			if zeroed {
@@ -145,6 +148,9 @@ func TestFlippedByte(t *testing.T) {
 			}
 		}
 		for _, bits := range []byte{0x01, 0x80, 0xff} {
+			if skip(off + int(bits)) {
+				continue
+			}
 			d := disk.Kill()
 			content := slices.Clone(whole)
 			content[off] ^= bits
@@ -170,6 +176,9 @@ func TestZeroedMiddle(t *testing.T) {
 	whole := disk.Content(path)
 	for from := SegmentHeader; from < at[len(at)-2]; from += 3 {
 		for _, n := range []int{1, 40, 100, 300} {
+			if skip(from + n) {
+				continue
+			}
 			to := min(from+n, at[len(at)-2])
 			d := disk.Kill()
 			content := slices.Clone(whole)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -46,8 +47,11 @@ func TestEveryStepFailsOnce(t *testing.T) {
 			t.Fatalf("the schedule has no %s: %v", op, steps)
 		}
 	}
-	for _, op := range steps {
+	for j, op := range steps {
 		for i, n := range []int{1, 2, 7} {
+			if skip(j + i) {
+				continue
+			}
 			w := newWorld(t, seed, small)
 			w.disk.FailOnce(op, n, faults[i])
 			w.reopen()
@@ -87,8 +91,11 @@ func (w *world) reopen() {
 // the disk works again, all that waited is acknowledged.
 func TestEveryStepFailsForAWhile(t *testing.T) {
 	const seed = 3
-	for _, op := range stepsOf(t, seed) {
-		for _, fault := range faults {
+	for i, op := range stepsOf(t, seed) {
+		for j, fault := range faults {
+			if skip(i + j) {
+				continue
+			}
 			w := newWorld(t, seed, small)
 			w.reopen()
 			for range 40 {
@@ -211,22 +218,21 @@ func TestRunTriesAgain(t *testing.T) {
 		}
 		run(t, j)
 		l := lane(t, j, "a")
-		append := func() (acked *error) {
-			acked = new(error)
-			*acked = errors.New("not yet")
-			j.Append(l, nil, []byte("x"), func(err error) { *acked = err })
+		append := func() *atomic.Bool {
+			acked := new(atomic.Bool)
+			j.Append(l, nil, []byte("x"), func(err error) { acked.Store(err == nil) })
 			return acked
 		}
 		disk.Fail("append.sync", syscall.EIO)
 		first := append()
 		time.Sleep(10 * time.Second)
-		if s := j.State(); *first == nil || s.Condition != Failing || time.Since(s.Fault.Since) < 9*time.Second || s.Pending == 0 {
-			t.Fatalf("%v, %+v", *first, s)
+		if s := j.State(); first.Load() || s.Condition != Failing || time.Since(s.Fault.Since) < 9*time.Second || s.Pending == 0 {
+			t.Fatalf("%v, %+v", first.Load(), s)
 		}
 		disk.Heal()
 		time.Sleep(time.Second)
-		if s := j.State(); *first != nil || s.Condition != OK || s.Pending != 0 {
-			t.Fatalf("%v, %+v", *first, s)
+		if s := j.State(); !first.Load() || s.Condition != OK || s.Pending != 0 {
+			t.Fatalf("%v, %+v", first.Load(), s)
 		}
 		disk.Slow("append.sync", 20*time.Second)
 		second := append()
@@ -235,8 +241,8 @@ func TestRunTriesAgain(t *testing.T) {
 			t.Fatalf("%+v", s)
 		}
 		time.Sleep(11 * time.Second)
-		if s := j.State(); *second != nil || s.Condition != OK {
-			t.Fatalf("%v, %+v", *second, s)
+		if s := j.State(); !second.Load() || s.Condition != OK {
+			t.Fatalf("%v, %+v", second.Load(), s)
 		}
 	})
 }

@@ -37,7 +37,7 @@ import (
 type Lane uint16
 
 // MaxLanes is how many lanes a journal may have in its life.
-const MaxLanes = 4096
+const MaxLanes = 2000
 
 // MaxEntry is the largest head and body of an entry together, in bytes.
 const MaxEntry = 1 << 30

@@ -228,6 +228,9 @@ func seeds(n int) uint64 {
 	return uint64(n)
 }
 
+// skip leaves out most cases under the race detector, which is slow and has nothing to find in what runs in one goroutine.
+func skip(n int) bool { return race && n%7 != 0 }
+
 // P1, P3, P4, P5: the power goes at each operation of a schedule in turn, at every eighth of others. What was not synced is
 // there in part, and life goes on with it.
 func TestPowerLossAtEveryOperation(t *testing.T) {
@@ -237,7 +240,7 @@ func TestPowerLossAtEveryOperation(t *testing.T) {
 			if seed == 0 {
 				stride = 1
 			}
-			for cut := 1 + int(seed)%stride; powerLossAt(t, seed, cut); cut += stride {
+			for cut := 1 + int(seed)%stride; skip(cut/stride) || powerLossAt(t, seed, cut); cut += stride {
 			}
 		})
 	}

@@ -19,7 +19,7 @@ import (
 //	32  settled     u64  of each lane, from lane 1 on
 const (
 	positionsFile = "positions"
-	slotBytes     = 64 << 10
+	slotBytes     = 16 << 10
 	slotHeader    = 32
 )
 
