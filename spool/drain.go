@@ -35,7 +35,7 @@ func (d *drain) run(ctx context.Context) {
 
 // poke wakes the drain if it sleeps, or is about to.
 func (s *Spool) poke() {
-	if s.idle.CompareAndSwap(true, false) {
+	if s.idle.Load() && s.idle.CompareAndSwap(true, false) {
 		select {
 		case s.wake <- struct{}{}:
 		default: // one that was not needed is still there

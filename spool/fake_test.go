@@ -24,7 +24,10 @@ type cluster struct {
 	wrong  []string // what nobody may do
 }
 
-type partition struct{ queue []*fakeRecord }
+type partition struct {
+	queue   []*fakeRecord
+	failing bool // all that it has, and that comes meanwhile, is being given back
+}
 
 // A delivered is a record that the cluster has.
 type delivered struct {
@@ -103,12 +106,12 @@ func (r *fakeRecord) Show(m *linkspan.Message) {
 }
 
 // answer says what becomes of the first n records of a partition. From the first that is given back on, all that the producer has
-// of the partition is given back, as Kafka's does.
+// of the partition is given back, also what comes while it does so: as Kafka's does, but for a moment.
 func (c *cluster) answer(part byte, n int) (answered int) {
 	for range n {
 		c.mu.Lock()
 		p := c.parts[part]
-		if p == nil || len(p.queue) == 0 {
+		if p == nil || p.failing || len(p.queue) == 0 {
 			c.mu.Unlock()
 			return answered
 		}
@@ -118,24 +121,43 @@ func (c *cluster) answer(part byte, n int) (answered int) {
 		if c.judge != nil {
 			err = c.judge(r)
 		}
-		finish := []*fakeRecord{r}
-		switch {
-		case err == nil:
+		if err != nil && !linkspan.IsPermanent(err) {
+			c.fail(p, err) // unlocks
+			continue
+		}
+		if err == nil {
 			c.log = append(c.log, deliveredOf(r.m))
-		case !linkspan.IsPermanent(err):
-			finish = p.queue
 		}
-		p.queue = slices.Clone(p.queue[len(finish):])
-		for _, r := range finish {
-			c.held -= r.size
-			c.kept--
-		}
+		p.queue = p.queue[1:]
+		c.drop(r)
 		c.mu.Unlock()
-		for _, r := range finish {
-			r.finish(err)
-		}
+		r.finish(err)
 	}
 	return answered
+}
+
+// fail gives all of p back. The caller holds mu, which is unlocked.
+func (c *cluster) fail(p *partition, err error) {
+	p.failing = true
+	for len(p.queue) > 0 {
+		back := p.queue
+		p.queue = nil
+		for _, r := range back {
+			c.drop(r)
+		}
+		c.mu.Unlock()
+		for _, r := range back {
+			r.finish(err)
+		}
+		c.mu.Lock()
+	}
+	p.failing = false
+	c.mu.Unlock()
+}
+
+func (c *cluster) drop(r *fakeRecord) {
+	c.held -= r.size
+	c.kept--
 }
 
 // answerAll answers everything there is.

@@ -90,6 +90,7 @@ func (f *flight) onDisk(err error) {
 	if done != nil {
 		done(err)
 	}
+	l.s.poke()
 }
 
 // A list has flights in order. A flight is in one list at most.

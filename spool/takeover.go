@@ -129,7 +129,7 @@ func (l *lane) takeFlight(f *flight) {
 func (l *lane) giveBack(f *flight) {
 	f.back = true
 	if !l.failed {
-		l.failed = true
+		l.failed, l.again = true, nil
 		l.s.failed.Add(1)
 		l.backoff = min(max(2*l.backoff, 1), maxBackoff)
 		l.retry = l.s.clock.Load() + l.backoff
