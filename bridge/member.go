@@ -117,6 +117,13 @@ func (m *member) ownAll(ctx context.Context) error {
 	return together(ctx, runs)
 }
 
+// startAlone starts what a member that is alone does without Kafka.
+func (m *member) startAlone(parts *parts) {
+	if m != nil && m.shards == nil {
+		parts.run(m.dialAll)
+	}
+}
+
 // dialAll connects all endpoints, whether Kafka is there or not, until ctx ends.
 func (m *member) dialAll(ctx context.Context) error { return m.dial(ctx, slices.Values(m.dialers)) }
 

@@ -31,14 +31,14 @@ func (b *bridge) health() admin.Health {
 	for _, d := range b.dialers() {
 		h.Parts = append(h.Parts, d.name+": "+d.describe())
 	}
-	s := b.spool.Status()
-	h.Parts = append(h.Parts, describeSpool(&s)...)
-	var lacks []string
-	lacks, h.NotReady = b.lacks(&s)
 	if phase == stopping {
 		h.NotReady = errors.New("stopping")
+		return h
 	}
-	h.Degraded = strings.Join(lacks, "; ")
+	s := b.spool.Status()
+	h.Parts = append(h.Parts, describeSpool(&s)...)
+	lacks, err := b.lacks(&s)
+	h.NotReady, h.Degraded = err, strings.Join(lacks, "; ")
 	return h
 }
 

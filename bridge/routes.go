@@ -24,6 +24,23 @@ func (c *Config) table(newTopic func(route.TopicSpec)) (*route.Table, error) {
 	return route.New(c.Routes, options)
 }
 
+// compileRoutes makes the table, and tells the producer how the topics are to be created that it meets first: those of routes, and the
+// fleet's own, to which one who is alone writes before Kafka has been reached.
+func (b *bridge) compileRoutes(status *Status) (err error) {
+	var specs topicSpecs
+	if b.routes, err = b.cfg.table(specs.add); err != nil {
+		return err
+	}
+	if len(b.cfg.clients()) > 0 {
+		for _, s := range fleetTopics(&b.cfg, b.routes) {
+			specs.byName.Store(s.Name, s)
+		}
+	}
+	b.client.SpecifyTopics(specs.get)
+	status.Routes = describe(b.cfg.Routes, b.cfg.DefaultRoute)
+	return nil
+}
+
 // topicSpecs remembers how the topics that routes need are to be created, for the producer, which meets them by name.
 type topicSpecs struct{ byName sync.Map }
 

@@ -6,18 +6,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync/atomic"
 	"time"
 
-	"github.com/linkspan/linkspan/admin"
 	"github.com/linkspan/linkspan/kafka"
 	"github.com/linkspan/linkspan/route"
 	"github.com/linkspan/linkspan/session"
 	"github.com/linkspan/linkspan/spool"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // The defaults of bridge.patience: without a spool devices would only wait inside.
@@ -89,14 +84,10 @@ func (b *bridge) run(ctx context.Context, started func(Status)) error {
 // start starts the parts from top to bottom, each before what needs it. They stop in the reverse order.
 func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error {
 	// The admin port answers first and last, so that one can always ask why nothing moves.
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	operators, err := admin.Listen(b.cfg.Admin, registry, b.health, b.log, admin.Page{Path: spoolPath, Answer: b.spoolPage})
+	registry, err := b.startAdmin(parts, status)
 	if err != nil {
 		return err
 	}
-	parts.run(operators.Run)
-	status.Admin = operators.Addr()
 
 	// The embedded broker is there before its client, and outlives it.
 	if len(b.cfg.Kafka.Brokers) == 0 {
@@ -112,21 +103,12 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 	}
 
 	// Routes stand between Kafka and everything else, in both directions.
-	var specs topicSpecs
-	if b.routes, err = b.cfg.table(specs.add); err != nil {
+	if err := b.compileRoutes(status); err != nil {
 		return err
 	}
-	if len(b.cfg.clients()) > 0 {
-		for _, s := range fleetTopics(&b.cfg, b.routes) { // one who is alone writes to them before they are there
-			specs.byName.Store(s.Name, s)
-		}
-	}
-	b.client.SpecifyTopics(specs.get)
-	status.Routes = describe(b.cfg.Routes, b.cfg.DefaultRoute)
 
 	// What is in the spool is acknowledged, and goes to Kafka as soon as that is there. So a disk that cannot be used ends the start
 	// here, before anybody hands anything over, and the spool outlives all who do.
-	b.dead = newDeadLetters(b.cfg.DeadLetter.Topic, slices.Sorted(maps.Keys(b.cfg.Endpoints)), b.log)
 	if err := b.openSpool(parts); err != nil {
 		return err
 	}
@@ -151,9 +133,7 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 	}
 
 	// Who is alone need not be told by Kafka which brokers to dial.
-	if b.member != nil && b.cfg.Fleet.Alone {
-		parts.run(b.member.dialAll)
-	}
+	b.member.startAlone(parts)
 
 	// Devices come last, when there is somewhere for their messages to go, and are the first to be told to stop. Then all
 	// that can be counted is there.

@@ -4,7 +4,9 @@ import (
 	"encoding"
 	"fmt"
 	"iter"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/linkspan/linkspan/internal/nearest"
@@ -118,6 +120,7 @@ func (c *Config) lanes(routes *route.Table) (lanes []spool.Lane) {
 
 // openSpool opens the spool, shut off from Kafka until that has been joined. Without one what is left of it sees to what Kafka refuses.
 func (b *bridge) openSpool(parts *parts) (err error) {
+	b.dead = newDeadLetters(b.cfg.DeadLetter.Topic, slices.Sorted(maps.Keys(b.cfg.Endpoints)), b.log)
 	cfg := b.cfg.Spool
 	if !b.cfg.spooled() {
 		cfg.Dir = ""

@@ -79,7 +79,7 @@ const spoolPath = "/spool"
 
 // spoolPage is what it tells there; nil: there is no spool, or not yet.
 func (b *bridge) spoolPage() any {
-	if b.phase.Load() == starting || !b.cfg.spooled() {
+	if b.phase.Load() == starting || b.spool == nil || !b.cfg.spooled() {
 		return nil
 	}
 	return liveStatus(b.cfg.Spool, b.spool.Status())

@@ -9,8 +9,11 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/admin"
 	"github.com/linkspan/linkspan/kafka"
 	"github.com/linkspan/linkspan/mqtt"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // Status is what runs where.
@@ -30,6 +33,19 @@ type EndpointStatus struct{ Name, URL string }
 type endpoint struct {
 	name     string
 	listener *mqtt.Listener
+}
+
+// startAdmin opens the port for operators, and returns what they are shown.
+func (b *bridge) startAdmin(parts *parts, status *Status) (*prometheus.Registry, error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	operators, err := admin.Listen(b.cfg.Admin, registry, b.health, b.log, admin.Page{Path: spoolPath, Answer: b.spoolPage})
+	if err != nil {
+		return nil, err
+	}
+	parts.run(operators.Run)
+	status.Admin = operators.Addr()
+	return registry, nil
 }
 
 // startEmbedded starts the embedded broker and makes it the cluster of the bridge. It keeps what it acknowledges, so the

@@ -39,6 +39,7 @@ var goroutines = map[string]string{
 	"session/behind.go":                "one for each session that is served from Kafka; Close waits",
 	"session/registry.go":              "the wait itself, in Close",
 	"spool/journal/journal.go":         "the committer; Run waits",
+	"spool/spool.go":                   "watching, draining and the journal; Run waits",
 	"session/will.go":                  "publishing wills, one at a time; Close waits",
 }
 
