@@ -24,7 +24,7 @@ const (
 	exitWrong  = 2 // the configuration or the command line is wrong
 )
 
-const description = `Linkspan joins MQTT devices to Apache Kafka, both ways. A device gets its acknowledgement when its message is stored in Kafka.
+const description = `Linkspan joins MQTT devices to Apache Kafka, both ways. A device gets its acknowledgement when its message is stored in Kafka, or, while that is away, on the local disk.
 
 Try it without Kafka and without a file:
 
