@@ -109,7 +109,10 @@ func TestExamplesStart(t *testing.T) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			environ := []string{
 				"CERTS=" + certs, "KAFKA_PASSWORD=right", "KAFKA_REPLICATION=1", "KAFKA_BROKERS=" + secureCluster(t, certs),
-				"LINKSPAN_ADMIN_LISTEN=127.0.0.1:0", "HOME=" + t.TempDir(),
+				"LINKSPAN_ADMIN_LISTEN=127.0.0.1:0", "HOME=" + t.TempDir(), "SPOOL=" + t.TempDir(),
+			}
+			if filepath.Base(dir) == "outages" {
+				environ = append(environ, "KAFKA_BROKERS="+embedded(t)) // without a login
 			}
 			cfg, err := Load(name, environ)
 			if err != nil {
