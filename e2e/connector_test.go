@@ -85,55 +85,124 @@ func TestConnector_CON_A1_A9_A10(t *testing.T) {
 	}
 }
 
-// CON-A4, CON-A7, CON-W1, CON-W2: Kafka is away, and the process is killed besides, twice. What the MQTT broker has taken meanwhile waits
-// in its session, and arrives in order. CON-A12: that it waits can be seen.
-func TestConnectorBacklog_CON_A4_A7(t *testing.T) {
+// CON-A4, CON-A5, CON-A7, CON-W1, CON-W2: Kafka is away, and the process is killed besides, twice. What it has taken of the MQTT broker is on
+// disk, is there after each restart, and gets to Kafka, oldest first, when that is back. CON-A12: depth and age of the backlog can be seen.
+func TestConnectorProfile_CON_A4_A7_A12(t *testing.T) {
 	t.Parallel()
 	const n = 200
-	site, kafka := withLogin(t), startKafka(t, 1)
-	load := topic(t, kafka, "load", 3)
-	l := asConnector(t, site, kafka.Addrs()[0], "WILDCARD_TOPIC_LIST=load/+:"+load)
+	site, kafka := withLogin(t), network(t)
+	load := topic(t, world.kafka, "load", 1)
+	l := asConnector(t, site, kafka.Addrs()[0], "WILDCARD_TOPIC_LIST=load/+:"+load, "DB_PERSIST_PATH="+t.TempDir()+"/")
 	connected(t, l, "broker")
 	var ledger harness.Ledger
-	land := func() { // records have the topic as their key
+	publish := func(prefix string) {
 		t.Helper()
-		must(t, harness.Read(deadline(t), kafka.Addrs(), func(r *kgo.Record) {
-			device, i, err := harness.ParsePayload(r.Value)
-			if err != nil || string(r.Key) != "load/"+device {
-				t.Errorf("record %s of %s: %v", r.Key, device, err)
-			}
-			ledger.Arrived(device, i, r.Partition)
-		}, load))
+		publishers(t, &ledger, 1, n, 10, 0, site.Addr, names(prefix, 2)...)()
 	}
-	wait := publishers(t, &ledger, 1, n, 10, 0, site.Addr, names("before", 2)...)
-	wait()
-	kafka.Brokers[0].Kill()
-	publishers(t, &ledger, 1, n, 10, 0, site.Addr, names("during", 2)...)()
-	must(t, harness.Until(deadline(t), func() error { return ready(t, l, http.StatusServiceUnavailable) }))
-	for range 2 {
+	land(t, world.kafka, &ledger, load)
+	publish("before")
+	arrived(t, &ledger, 2*n)
+	kafka.Refuse()
+	backlog, age := 0.0, 0.0
+	for _, prefix := range []string{"first", "second"} {
+		publish(prefix)
+		backlog += 2 * n
+		reads(t, l, spoolDepth, atLeast(backlog))
+		must(t, says(deadline(t), l, http.StatusOK, "degraded"))
+		age = reads(t, l, spoolAge, func(v float64) bool { return v > age })
 		l.Kill()
 		must(t, l.Launch())
-		must(t, harness.Until(deadline(t), func() error { return ready(t, l, http.StatusServiceUnavailable) }))
+		connected(t, l, "broker")
+		reads(t, l, spoolDepth, atLeast(backlog))
+		reads(t, l, spoolAge, func(v float64) bool { return v > age })
 	}
-	publishers(t, &ledger, 1, n, 10, 0, site.Addr, names("after", 2)...)()
-	must(t, kafka.Brokers[0].Restart(deadline(t)))
-	client := producer(t, kafka)
-	must(t, harness.Until(deadline(t), func() error {
-		sum, err := harness.Count(deadline(t), client, load)
-		if err == nil && sum < 6*n {
-			err = fmt.Errorf("%d of %d records", sum, 6*n)
+	must(t, kafka.Heal())
+	reads(t, l, spoolDepth, exactly(0))
+	must(t, says(deadline(t), l, http.StatusOK, "ok"))
+	settled(t, &ledger, true)
+	publish("after")
+	settled(t, &ledger, true)
+	oldestFirst(t, load, "first", "second", "after")
+}
+
+// oldestFirst checks that of each of these the first record is in the topic, of one partition, before that of the next.
+func oldestFirst(t *testing.T, topic string, prefixes ...string) {
+	t.Helper()
+	seen := map[string]int64{}
+	must(t, harness.Read(deadline(t), world.kafka.Addrs(), func(r *kgo.Record) {
+		device, _, err := harness.ParsePayload(r.Value)
+		must(t, err)
+		prefix, _, _ := strings.Cut(device, "-")
+		seen[prefix] = r.Offset // of the last
+	}, topic))
+	for i, prefix := range prefixes[1:] {
+		if before := prefixes[i]; seen[before] == 0 || seen[before] > seen[prefix] {
+			t.Errorf("of %s the last record is at %d, of %s at %d", before, seen[before], prefix, seen[prefix])
 		}
-		return err
-	}))
+	}
+}
+
+// CON-A7, CON-W2: without a directory for its store it keeps all in memory, as connector does, and says so.
+func TestConnectorProfileInMemory_CON_A7(t *testing.T) {
+	t.Parallel()
+	load := topic(t, world.kafka, "load", 1)
+	l := asConnector(t, withLogin(t), world.kafka.Addrs()[0], "WILDCARD_TOPIC_LIST=load/+:"+load)
 	connected(t, l, "broker")
+	warned := false
+	for line := range strings.Lines(l.Log()) {
+		warned = warned || strings.Contains(line, "level=WARN") && strings.Contains(line, "memory") && strings.Contains(line, "lost")
+	}
+	if !warned {
+		t.Errorf("no warning:\n%s", l.Log())
+	}
+}
+
+// CON-A6: INVOKE_MAX_GOROUTINE bounds what is on its way to Kafka out of the store.
+func TestConnectorProfileInFlight_CON_A6(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	site := withLogin(t)
+	for _, most := range []int{40, 3} {
+		kafka := network(t)
+		load := topic(t, world.kafka, "load", 1)
+		kafka.Refuse()
+		l := asConnector(t, site, kafka.Addrs()[0], "WILDCARD_TOPIC_LIST=load/+:"+load, "DB_PERSIST_PATH="+t.TempDir()+"/", "INVOKE_LATENCY_SEC=1",
+			fmt.Sprint("INVOKE_MAX_GOROUTINE=", most), "INVOKE_MIN_GOROUTINE=1")
+		connected(t, l, "broker")
+		var ledger harness.Ledger
+		publishers(t, &ledger, 1, n, 10, 0, site.Addr, "device")()
+		reads(t, l, spoolDepth, exactly(n))
+		kafka.Delay(300 * time.Millisecond) // so that what is on its way can be seen
+		must(t, kafka.Accept())
+		reads(t, l, "linkspan_kafka_in_flight_records", func(v float64) bool {
+			if v > float64(most) {
+				t.Errorf("%v records are on their way, more than %d", v, most)
+			}
+			return v == float64(most)
+		})
+		kafka.Delay(0)
+		l.Kill()
+	}
+}
+
+// CON-A6: with a small INVOKE_LATENCY_SEC Kafka is tried more often while it is away.
+func TestConnectorProfileInterval_CON_A6(t *testing.T) {
+	t.Parallel()
+	site := withLogin(t)
+	tried := func(seconds int) *harness.Proxy {
+		ports, err := harness.Ports(1) // where nobody listens
+		must(t, err)
+		kafka := throughProxy(t, harness.Loopback(ports[0]))
+		asConnector(t, site, kafka.Addr(), "WILDCARD_TOPIC_LIST=load/+:load", "DB_PERSIST_PATH="+t.TempDir()+"/", fmt.Sprint("INVOKE_LATENCY_SEC=", seconds))
+		return kafka
+	}
+	often, seldom := tried(1), tried(60)
 	must(t, harness.Until(deadline(t), func() error {
-		if got := gauge(t, l, "linkspan_client_in_flight_messages", "broker"); got > 0 {
-			return fmt.Errorf("%v are in flight", got)
+		if a, b := often.Total(), seldom.Total(); b == 0 || a < 4*b {
+			return fmt.Errorf("tried %d times, and %d times", a, b)
 		}
 		return nil
 	}))
-	land()
-	judge(t, &ledger, true)
 }
 
 // CON-A11: the sample clients, against a broker with a login over TLS: topics in turn, an interval, a count.

@@ -23,6 +23,7 @@ type crossing struct {
 	routes    string   // YAML
 	more      string   // YAML of further sections
 	lanes     int      // 0: few, which are made sooner than the default's
+	alone     bool     // there is one process only
 }
 
 // newCrossing returns one between Kafka and endpoints, each the YAML of one. routes has %s for each Kafka topic.
@@ -38,12 +39,15 @@ func dialTo(name, url string, more ...string) string {
 }
 
 func (c *crossing) config() string {
-	lanes := ""
+	options := ""
 	if c.lanes > 0 {
-		lanes = fmt.Sprintf(", lanes: %d", c.lanes)
+		options = fmt.Sprintf(", lanes: %d", c.lanes)
+	}
+	if c.alone {
+		options += ", alone: true"
 	}
 	return fmt.Sprintf("kafka: {brokers: [%s]}\nfleet: {name: %s, topic_prefix: \"_%s.\"%s}\ndead_letter: {topic: %s}\nendpoints:\n  %s\n%s\n%s",
-		strings.Join(c.kafka, ", "), c.name, c.name, lanes, c.deadLetters(), strings.Join(c.endpoints, "\n  "), strings.TrimSpace(c.routes), c.more)
+		strings.Join(c.kafka, ", "), c.name, c.name, options, c.deadLetters(), strings.Join(c.endpoints, "\n  "), strings.TrimSpace(c.routes), c.more)
 }
 
 // deadLetters is the topic of the fleet's dead letters.
@@ -114,7 +118,8 @@ func connected(t *testing.T, l *harness.Linkspan, endpoints ...string) {
 	}
 }
 
-// land notes in the ledger what comes into Kafka topics, from their start until the test ends.
+// land notes in the ledger what comes into Kafka topics, from their start until the test ends. The key of each record is its device, or the
+// MQTT topic load/DEVICE.
 func land(t *testing.T, kafka *harness.Kafka, ledger *harness.Ledger, topics ...string) {
 	t.Helper()
 	client, err := harness.Client(kafka.Addrs(), kgo.ConsumeTopics(topics...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -126,7 +131,7 @@ func land(t *testing.T, kafka *harness.Kafka, ledger *harness.Ledger, topics ...
 		for ctx.Err() == nil {
 			client.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
 				device, n, err := harness.ParsePayload(r.Value)
-				if err == nil && string(r.Key) != device {
+				if err == nil && strings.TrimPrefix(string(r.Key), "load/") != device {
 					err = fmt.Errorf("the record of %s has key %q", device, r.Key)
 				}
 				if err != nil {

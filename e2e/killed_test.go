@@ -103,3 +103,63 @@ func (s *stage) more(ctx context.Context, n int) error {
 	}
 	return nil
 }
+
+// P5, KAL-A10, CON-A4: one Linkspan behind each make of broker is killed under load: while Kafka is there, while it is away, as it starts without
+// Kafka, and while it drains. All that the brokers acknowledged arrives, in order.
+func TestKilledBehind_KAL_A10(t *testing.T) {
+	t.Parallel()
+	for _, b := range berths {
+		if b.version == "auto" && b.scheme == "mqtt" {
+			t.Run(b.site, func(t *testing.T) {
+				t.Parallel()
+				b.killed(t)
+			})
+		}
+	}
+}
+
+func (b berth) killed(t *testing.T) {
+	site, via := sharedSite(t, b.site), network(t)
+	up := topic(t, world.kafka, "behind", 3)
+	c := newCrossing(t, world.kafka, fmt.Sprintf("routes:\n  - {from: \"mqtt:behind/{device}\", to: \"kafka:%s\", key: \"{device}\"}\n", up),
+		dialTo("site", site.URL("mqtt"), fmt.Sprintf("client_id: behind-%s", b.site), fmt.Sprintf("qos: %d", b.grantQoS), "reconnect: {max: 1s}"))
+	c.kafka, c.alone = via.Addrs(), true
+	l := c.member(t)
+	connected(t, l, "site")
+
+	var ledger harness.Ledger
+	land(t, world.kafka, &ledger, up)
+	enough := make(chan struct{})
+	var all []*harness.Publisher
+	for i, name := range names(b.site, 4) {
+		all = append(all, &harness.Publisher{Addr: site.Addr, Client: name, Topic: "behind/" + name, QoS: min(1+byte(i%2), b.publishQoS), Enough: enough,
+			Window: 10, Pace: 10 * time.Millisecond, Released: true, Ledger: &ledger})
+		if b.site == "artemis" { // it acknowledges in an order of its own
+			all[i].Window = 1
+		}
+	}
+	wait := publishing(t, all...)
+	again := func() {
+		t.Helper()
+		l.Kill()
+		must(t, l.Launch())
+	}
+	arrived(t, &ledger, 200)
+	again()
+	arrived(t, &ledger, 400)
+	via.Refuse()
+	reads(t, l, spoolDepth, atLeast(100))
+	again()
+	reads(t, l, spoolDepth, atLeast(200))
+	again()
+	reads(t, l, spoolDepth, atLeast(300))
+	via.Throttle(100_000)
+	must(t, via.Accept())
+	_, _, before := ledger.Counts()
+	arrived(t, &ledger, before+50)
+	again()
+	must(t, via.Heal())
+	close(enough)
+	wait()
+	settled(t, &ledger, true)
+}

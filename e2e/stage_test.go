@@ -142,19 +142,38 @@ func sum(ctx context.Context, l *harness.Linkspan, name string) (float64, error)
 	return total, err
 }
 
+// reads waits until a metric, summed over its labels, is as want has it, and returns it.
+func reads(t *testing.T, l *harness.Linkspan, name string, want func(float64) bool) (v float64) {
+	t.Helper()
+	must(t, harness.Until(deadline(t), func() (err error) {
+		if v, err = sum(t.Context(), l, name); err == nil && !want(v) {
+			err = fmt.Errorf("%s is %v", name, v)
+		}
+		return err
+	}))
+	return v
+}
+
+func atLeast(n float64) func(float64) bool { return func(v float64) bool { return v >= n } }
+
+func exactly(n float64) func(float64) bool { return func(v float64) bool { return v == n } }
+
 // says waits until /readyz answers with that status and, at the beginning, that word.
 func (s *stage) says(ctx context.Context, status int, word string) error {
-	err := harness.Until(ctx, func() error {
-		got, body, err := s.Get(ctx, "/readyz")
+	if err := says(ctx, s.Linkspan, status, word); err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	return nil
+}
+
+func says(ctx context.Context, l *harness.Linkspan, status int, word string) error {
+	return harness.Until(ctx, func() error {
+		got, body, err := l.Get(ctx, "/readyz")
 		if err == nil && (got != status || !strings.HasPrefix(body, word)) {
 			err = fmt.Errorf("/readyz says %d %s, want %d %s", got, body, status, word)
 		}
 		return err
 	})
-	if err != nil {
-		err = fmt.Errorf("%s: %w", s.name, err)
-	}
-	return err
 }
 
 // begins notes that the fault begins.
