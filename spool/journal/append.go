@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -30,12 +31,17 @@ func (b *batch) shrink() {
 // At Close it is ErrClosed for what did not get there: the entry may be in the journal or not. For an Append after Close it
 // is ErrClosed, for an entry larger than MaxEntry it is ErrTooLarge, and the number is then 0.
 //
+// A lane that there is none of is a mistake of the caller's: Append panics.
+//
 // Append takes more than Room says there is: it is the caller that asks first.
 func (j *Journal) Append(l Lane, head, body []byte, done func(error)) uint64 {
 	length := len(head) + len(body)
 	if length > MaxEntry {
 		done(ErrTooLarge)
 		return 0
+	}
+	if j.lanes.get(l) == nil {
+		panic(fmt.Sprintf("journal: there is no lane %d", l))
 	}
 	j.mu.Lock()
 	if j.closed {
@@ -127,9 +133,12 @@ func (j *Journal) commit() error {
 		if b == nil {
 			return nil
 		}
-		j.syncing.Store(time.Now().UnixNano())
+		began := time.Now()
+		j.syncing.Store(began.UnixNano())
 		err := j.write(b)
 		j.syncing.Store(0)
+		j.commits.Add(1)
+		j.committed.Add(int64(time.Since(began)))
 		if err != nil {
 			j.fail(err)
 			return err

@@ -230,7 +230,7 @@ func TestRunTriesAgain(t *testing.T) {
 			t.Fatalf("%v, %+v", first.Load(), s)
 		}
 		disk.Heal()
-		time.Sleep(time.Second)
+		time.Sleep(1500 * time.Millisecond)
 		if s := j.State(); !first.Load() || s.Condition != OK || s.Pending != 0 {
 			t.Fatalf("%v, %+v", first.Load(), s)
 		}

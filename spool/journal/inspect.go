@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 )
 
 // A View is what was in a journal's directory when Inspect read it.
@@ -51,8 +52,11 @@ func inspect(o OS, dir string) (*View, error) {
 
 // Each calls f for the entries that are not settled of the lanes that want wants, in order, until f returns false. Entries
 // are borrowed. Those that the running process has deleted since Inspect are left out.
-func (v *View) Each(want func(Lane) bool, f func(Entry) bool) error {
-	r := v.j.NewReader(0)
+func (v *View) Each(want func(Lane) bool, f func(Entry) bool) error { return v.EachAfter(0, want, f) }
+
+// EachAfter is Each for the entries behind after, and does not read those before.
+func (v *View) EachAfter(after uint64, want func(Lane) bool, f func(Entry) bool) error {
+	r := v.j.NewReader(after)
 	defer r.Close()
 	for {
 		e, ok := r.Next(want)
@@ -63,4 +67,13 @@ func (v *View) Each(want func(Lane) bool, f func(Entry) bool) error {
 			return nil
 		}
 	}
+}
+
+// Before returns the number of the last entry of l that is not settled and was appended before t, 0 if there is none.
+func (v *View) Before(l Lane, t time.Time) uint64 { return v.j.Before(l, t) }
+
+// Preview returns what [Request] would drop.
+func (v *View) Preview(d Drop) (Dropped, error) {
+	_, _, out, err := v.j.weigh(d)
+	return out, err
 }

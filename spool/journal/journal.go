@@ -130,9 +130,11 @@ type Journal struct {
 	free    atomic.Int64  // bytes of the file system, read each second
 	damaged atomic.Uint64 // entries that could not be read
 
-	fault   atomic.Pointer[Fault]
-	chore   atomic.Pointer[Fault]
-	syncing atomic.Int64 // when the commit that is on its way began, nanoseconds of the epoch; 0: none
+	fault     atomic.Pointer[Fault]
+	chore     atomic.Pointer[Fault]
+	syncing   atomic.Int64  // when the commit that is on its way began, nanoseconds of the epoch; 0: none
+	commits   atomic.Uint64 // that came back, and
+	committed atomic.Int64  // how long they took together, in nanoseconds
 
 	keep    positions
 	tidying sync.Mutex // held by the chores
@@ -152,7 +154,7 @@ func (f *Fault) Error() string { return f.Op + ": " + f.Err.Error() }
 func (f *Fault) Unwrap() error { return f.Err }
 
 // Open opens the journal in o.Dir, or makes one, and recovers what is there. The error is for an operator: it says what
-// is wrong and what can be done. Nothing is written before Run.
+// is wrong and what can be done: a disk that takes nothing is met here. What is appended is not written before Run.
 func Open(o Options) (*Journal, Recovery, error) {
 	o = o.withDefaults()
 	j := &Journal{
@@ -162,11 +164,11 @@ func Open(o Options) (*Journal, Recovery, error) {
 	}
 	j.keep.wake = make(chan struct{}, 1)
 	if err := j.os.Mkdir("open.mkdir", o.Dir); err != nil {
-		return nil, Recovery{}, dirError(o.Dir, err)
+		return nil, Recovery{}, dirError(o.Dir, hint(failed("open.mkdir", err)))
 	}
 	lock, err := acquire(j.os, o.Dir)
 	if err != nil {
-		return nil, Recovery{}, dirError(o.Dir, err)
+		return nil, Recovery{}, dirError(o.Dir, hint(err))
 	}
 	j.lock = lock
 	r, err := j.recover()

@@ -63,7 +63,25 @@ func (system) Open(_, name string, flag int) (File, error) {
 	return file{f}, nil
 }
 
-func (system) Mkdir(_, dir string) error { return os.MkdirAll(dir, 0o700) }
+// Mkdir syncs the directory above each one that it makes: what is in a directory is lost with its name.
+func (s system) Mkdir(op, dir string) error {
+	if i, err := os.Stat(dir); err == nil && i.IsDir() {
+		return nil
+	}
+	above := filepath.Dir(dir)
+	if above != dir {
+		if err := s.Mkdir(op, above); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	if err := syncDir(above); !errors.Is(err, os.ErrPermission) { // we may write there, but not read
+		return err
+	}
+	return nil
+}
 
 func (system) List(_, dir string) ([]string, error) {
 	d, err := os.Open(dir)

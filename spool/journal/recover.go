@@ -7,8 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -229,7 +229,7 @@ type finding struct {
 	acked uint64 // the highest number that an entry says was on the disk when it was written
 }
 
-// scan reads a segment through. What was acknowledged is kept, wherever damage is. What was still on its way to the disk
+// scan reads a segment through. What was acknowledged is kept, wherever damage is (P5). What was still on its way to the disk
 // is kept up to the first damage alone, so that of two messages the second is never there without the first (P3).
 func (j *Journal) scan(s *segment, f File, limit, trust uint64, last bool) (finding, error) {
 	found, err := j.read(s, f, limit, math.MaxUint64)
@@ -284,16 +284,21 @@ func (j *Journal) read(s *segment, f File, limit, trust uint64) (finding, error)
 
 // begin makes the segment that is appended to: a disk that takes nothing is told of now, before anything is acknowledged.
 func (j *Journal) begin() error {
-	return hint(errors.Join(j.startSegment(j.next), j.keep.store(j, true)))
+	if err := j.keep.store(j, true); err != nil {
+		return hint(err)
+	}
+	return hint(j.startSegment(j.next)) // and with it the directory is synced
 }
 
 // hint adds what an operator can do.
 func hint(err error) error {
 	switch {
-	case err == nil:
-		return nil
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%w: let the user of this process, %s, write there, or set spool.dir", err, strconv.Itoa(os.Getuid()))
+		return fmt.Errorf("%w: let the user of this process, number %d, write there, or set spool.dir", err, os.Getuid())
+	case errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("%w: make room on its file system, or set spool.dir", err)
+	case errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w: mount its file system for writing, or set spool.dir", err)
 	}
 	return err
 }

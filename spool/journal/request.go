@@ -113,26 +113,34 @@ func dropAlone(o OS, dir string, d Drop) (Dropped, error) {
 
 // drop settles what d says, and counts it.
 func (j *Journal) drop(d Drop) (Dropped, error) {
-	l := j.lanes.find(d.Lane)
-	if l == 0 {
+	l, upTo, out, err := j.weigh(d)
+	if err != nil {
+		return out, err
+	}
+	j.Settle(l, upTo)
+	j.lanes.get(l).dropped.Add(out.Messages)
+	return out, nil
+}
+
+// weigh finds out what d means: up to which entry of which lane, and how much that is.
+func (j *Journal) weigh(d Drop) (l Lane, upTo uint64, out Dropped, err error) {
+	if l = j.lanes.find(d.Lane); l == 0 {
 		var names []string
 		for _, n := range j.Lanes() {
 			names = append(names, n.Name)
 		}
-		return Dropped{}, fmt.Errorf("there is no lane %q in the spool; there are: %s", d.Lane, strings.Join(names, ", "))
+		return 0, 0, out, fmt.Errorf("there is no lane %q in the spool; there are: %s", d.Lane, strings.Join(names, ", "))
 	}
-	settled, upTo := j.Settled(l), j.Backlog(l).Last
+	settled := j.Settled(l)
+	upTo = j.Backlog(l).Last
 	if d.UpTo > 0 {
 		upTo = min(upTo, d.UpTo)
 	}
 	if !d.Before.IsZero() {
 		upTo = min(upTo, j.Before(l, d.Before))
 	}
-	var out Dropped
 	out.Messages, out.Bytes = j.between(l, settled, upTo)
-	j.Settle(l, upTo)
-	j.lanes.get(l).dropped.Add(out.Messages)
-	return out, nil
+	return l, upTo, out, nil
 }
 
 // answerAll carries out the requests in the directory.

@@ -17,7 +17,7 @@ func (j *Journal) chores() error {
 	j.measure()
 	j.tick()
 	err := j.answerAll()
-	if j.limit() != "" {
+	if j.tight() {
 		err = errors.Join(err, j.retire())
 	}
 	return errors.Join(err, j.deleteSettled(), j.rewriteNearlyDead(), j.removeLeaving(), j.keep.store(j, true))
@@ -83,7 +83,7 @@ func (j *Journal) deleteSettled() error {
 // would keep their bytes from being given back.
 func (j *Journal) rewriteNearlyDead() error {
 	patience := rewriteAfter
-	if j.limit() != "" {
+	if j.tight() {
 		patience = 1
 	}
 	var err error

@@ -32,6 +32,9 @@ type State struct {
 	Pending  int64  // bytes that wait for the disk
 	Free     int64  // bytes of the file system
 	Damaged  uint64 // places that could not be read since Open
+
+	Commits uint64        // writes with a sync, that came back since Open, each for all entries that waited
+	Time    time.Duration // that they took together
 }
 
 var errStuck = fmt.Errorf("has not come back for %v", stuckAfter)
@@ -41,6 +44,7 @@ func (j *Journal) State() State {
 	s := State{
 		Condition: OK, Bytes: j.used.Load(), Pending: j.pending.Load(), Free: j.free.Load(),
 		Damaged: j.damaged.Load(), Fault: j.failing(), Chore: j.chore.Load(),
+		Commits: j.commits.Load(), Time: time.Duration(j.committed.Load()),
 	}
 	j.list.RLock()
 	s.Segments = len(j.segments)
@@ -70,6 +74,12 @@ func (j *Journal) limit() string {
 		return "pending"
 	}
 	return ""
+}
+
+// tight reports whether there is no room until some is given back.
+func (j *Journal) tight() bool {
+	l := j.limit()
+	return l != "" && l != "pending"
 }
 
 // failing returns the fault of the disk, nil for none. A sync that does not come back is one, too.
