@@ -18,7 +18,7 @@ type cluster struct {
 	held   int64
 	kept   int // that have no outcome
 	closed bool
-	auto   bool                     // answer at once
+	auto   bool                      // answer at once
 	judge  func(r *fakeRecord) error // what becomes of a record that is answered; nil: all is well
 	log    []delivered
 	wrong  []string // what nobody may do

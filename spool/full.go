@@ -90,21 +90,21 @@ func (s *Spool) dropOld(l *lane) {
 }
 
 // drop settles the lane up to the entry upTo, whatever has become of it, and returns what was not settled. What the producer has
-// of it goes its way, and is not counted.
+// of it goes its way, and is not counted, nor what has come to an end behind that.
 func (l *lane) drop(upTo uint64) (messages uint64, bytes int64) {
 	was, settled := l.s.journal.Backlog(l.number), l.s.journal.Settled(l.number)
 	var dropped []func(error)
 	away := uint64(0)
 	l.mu.Lock()
 	for f := l.window.head; f != nil && f.seq <= upTo; f = f.next {
-		if f.sent && f.seq > settled { // else it was dropped before
+		if (f.sent || f.over) && f.seq > settled { // else it was dropped before
 			away++
 		}
 		dropped = l.missed(f, dropped)
 	}
 	l.advance()
 	for f := l.written.head; f != nil && f.seq <= upTo; f = l.written.head {
-		if f.sent {
+		if f.sent || f.over {
 			away++
 		}
 		l.written.remove(f)

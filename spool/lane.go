@@ -47,6 +47,7 @@ type lane struct {
 	backoff uint32  // ticks
 	// answered says that the producer delivered something since the lane went behind.
 	answered bool
+	wrote    bool // since then something was written
 	rates    rates
 
 	head  []byte           // scratch for heads
@@ -140,7 +141,7 @@ func (l *lane) append(f *flight, m *linkspan.Message) {
 	f.writing = true
 	l.written.push(f)
 	f.seq = l.s.journal.Append(l.number, l.head, m.Payload, f.synced)
-	l.last = f.seq
+	l.last, l.wrote = f.seq, true
 	l.counts.spooled.Add(1)
 	if cap(l.head) > maxScratch {
 		l.head = nil

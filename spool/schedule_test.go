@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -54,7 +55,7 @@ type world struct {
 	spool   *Spool
 	stop    func() error
 	away    bool
-	online  bool
+	offline atomic.Bool
 	kills   int
 	events  []string // for people
 
@@ -81,7 +82,7 @@ type device struct {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	r := rand.New(rand.NewPCG(seed, 1))
-	w := &world{t: t, seed: seed, r: r, cfg: Default(), disk: journaltest.New(), cluster: newCluster(), online: true, letters: map[string]bool{}}
+	w := &world{t: t, seed: seed, r: r, cfg: Default(), disk: journaltest.New(), cluster: newCluster(), letters: map[string]bool{}}
 	w.cfg.Dir, w.cfg.MinFree, w.cfg.MaxBytes, w.cfg.SegmentBytes = "/spool", 0, 1<<20, 64<<10
 	w.cfg.After = time.Duration(400+r.IntN(1600)) * time.Millisecond
 	w.cfg.Drain.MaxInFlight = 1 + r.IntN(60)
@@ -102,7 +103,7 @@ func (w *world) start() {
 	life := w.life
 	w.mu.Unlock()
 	s, err := Open(w.cfg, []Lane{{Name: "a"}, {Name: "b"}, {Name: "spool", Ack: AckSpool}, {Name: "kafka", Ack: AckKafka}}, Parts{
-		To: w.cluster, DrainBytes: w.bytes, Connected: func() bool { return w.online }, OS: w.disk,
+		To: w.cluster, DrainBytes: w.bytes, Connected: func() bool { return !w.offline.Load() }, OS: w.disk,
 		Bury: func(_ context.Context, m *linkspan.Message, _ error, _ int, done func(error)) {
 			w.mu.Lock()
 			if life == w.life {
@@ -184,8 +185,8 @@ func (w *world) event() {
 		what = fmt.Sprint("away ", w.away)
 		w.cluster.away(w.away)
 	case n < 6:
-		w.online = !w.online
-		what = fmt.Sprint("online ", w.online)
+		what = fmt.Sprint("online ", w.offline.Load())
+		w.offline.Store(!w.offline.Load())
 	case n < 8:
 		bad := w.r.Float64() * 0.2
 		what = fmt.Sprint("bad ", bad)
@@ -275,7 +276,8 @@ func (w *world) next() {
 // finish heals everything, and waits until all is delivered.
 func (w *world) finish() {
 	w.disk.Heal()
-	w.online, w.away = true, false
+	w.offline.Store(false)
+	w.away = false
 	w.setJudge(0)
 	w.spool.Hold(false)
 	w.cluster.away(false)

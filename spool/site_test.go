@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,16 +17,16 @@ import (
 
 // A site is a spool between devices and a cluster, with a disk in memory. It lives in the virtual time of synctest.
 type site struct {
-	t         *testing.T
-	cfg       Config
-	lanes     []Lane
-	cluster   *cluster
-	to        linkspan.Keeper // cluster, unless a test wants something between
-	disk      *journaltest.Disk
-	connected bool
-	bytes     int64 // DrainBytes
-	spool     *Spool
-	stop      func() error
+	t       *testing.T
+	cfg     Config
+	lanes   []Lane
+	cluster *cluster
+	to      linkspan.Keeper // cluster, unless a test wants something between
+	disk    *journaltest.Disk
+	offline atomic.Bool
+	bytes   int64 // DrainBytes
+	spool   *Spool
+	stop    func() error
 
 	mu      sync.Mutex
 	acks    []string         // payloads that were done with nil, in this order
@@ -40,7 +41,7 @@ type letter struct {
 }
 
 func newSite(t *testing.T, lanes ...Lane) *site {
-	x := &site{t: t, cfg: Default(), lanes: lanes, cluster: newCluster(), disk: journaltest.New(), connected: true, errs: map[string]error{}}
+	x := &site{t: t, cfg: Default(), lanes: lanes, cluster: newCluster(), disk: journaltest.New(), errs: map[string]error{}}
 	x.to = x.cluster
 	x.cfg.Dir, x.cfg.MinFree, x.cfg.MaxBytes, x.cfg.SegmentBytes = "/spool", 0, 1<<20, 64<<10
 	return x
@@ -50,7 +51,7 @@ func newSite(t *testing.T, lanes ...Lane) *site {
 func (x *site) start() {
 	x.t.Helper()
 	s, err := Open(x.cfg, x.lanes, Parts{
-		To: x.to, DrainBytes: x.bytes, Connected: func() bool { return x.connected }, OS: x.disk,
+		To: x.to, DrainBytes: x.bytes, Connected: func() bool { return !x.offline.Load() }, OS: x.disk,
 		Bury: func(_ context.Context, m *linkspan.Message, why error, attempts int, done func(error)) {
 			x.mu.Lock()
 			var err error

@@ -71,6 +71,7 @@ type Spool struct {
 	refill   int              // DrainConfig.Refill
 	journal  *journal.Journal // nil: there is no disk
 	recovery journal.Recovery
+	from     uint64 // where the drain begins
 	lanes    []*lane
 	byName   map[string]*lane
 	byNumber map[journal.Lane]*lane
@@ -143,6 +144,7 @@ func (s *Spool) open() (err error) {
 	if err != nil {
 		return fmt.Errorf("open the spool: %w", err)
 	}
+	s.from = s.journal.Synced()
 	return nil
 }
 
@@ -164,6 +166,7 @@ func (s *Spool) add(c Lane, gone bool) (err error) {
 		l.behind.Store(b.Messages > 0 || c.Ack == AckSpool)
 		s.byNumber[l.number] = l
 		if b.Messages > 0 {
+			s.from, l.wrote = min(s.from, l.cursor), true
 			s.log.Info("spool has messages from before", "route", c.Name, "messages", b.Messages, "bytes", b.Bytes, "oldest", b.Oldest, "route_exists", !gone)
 		}
 	}
@@ -264,14 +267,6 @@ func (s *Spool) Recovery() journal.Recovery { return s.recovery }
 // newDrain returns a drain, with all lanes on one walk from the first message that is not settled.
 func (s *Spool) newDrain() *drain {
 	d := &drain{s: s}
-	var all []*lane
-	from := s.journal.Synced()
-	for _, l := range s.lanes {
-		all = append(all, l)
-		if l.last > 0 {
-			from = min(from, l.cursor)
-		}
-	}
-	d.start(from, all...)
+	d.start(s.from, s.lanes...)
 	return d
 }

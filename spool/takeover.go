@@ -103,7 +103,7 @@ func (s *Spool) takes(l *lane) bool {
 // which the promises of all these have to wait for: so each can still be shown.
 func (l *lane) fallBehind() (taken int) {
 	l.behind.Store(true)
-	l.answered = false
+	l.answered, l.wrote = false, false
 	l.s.stats.Takeovers.Add(1)
 	for f := l.direct.head; f != nil; {
 		next := f.next
@@ -151,13 +151,17 @@ func (l *lane) tryReturn(passed uint64) {
 	l.mu.Lock()
 	ok := !l.closed && !l.failed && l.again == nil && l.last <= passed &&
 		(l.window.head == nil || l.answered && l.oldest(s.clock.Load()) < s.cfg.After)
+	level, inFlight := slog.LevelDebug, l.window.n
+	if l.wrote {
+		level = slog.LevelInfo
+	}
 	if ok {
 		l.behind.Store(false)
 	}
 	l.mu.Unlock()
 	if ok {
 		s.stats.Returns.Add(1)
-		s.told(l, slog.LevelInfo, "spool drained: directly to Kafka again", "in_flight", l.window.n)
+		s.told(l, level, "spool drained: directly to Kafka again", "in_flight", inFlight)
 	}
 }
 
@@ -178,7 +182,7 @@ func (s *Spool) Hold(spooling bool) {
 		}
 		l.mu.Unlock()
 		if fell {
-			s.told(l, slog.LevelInfo, "spool takes what comes until Kafka is reached")
+			s.told(l, slog.LevelDebug, "spool takes what comes until Kafka is reached")
 		}
 	}
 	s.poke()
@@ -186,6 +190,9 @@ func (s *Spool) Hold(spooling bool) {
 
 // told logs a change of a lane's way.
 func (s *Spool) told(l *lane, level slog.Level, what string, more ...any) {
+	if !s.log.Enabled(context.Background(), level) {
+		return
+	}
 	b := s.backlog(l)
 	s.log.Log(context.Background(), level, what, append([]any{"route", l.Name, "messages", b.Messages, "bytes", b.Bytes}, more...)...)
 }

@@ -71,7 +71,7 @@ func TestTakeoverAndBack(t *testing.T) {
 func TestTakeoverOnDisconnect(t *testing.T) {
 	in(t, func(t *testing.T) {
 		x := newSite(t, Lane{Name: "a"})
-		x.connected = false
+		x.offline.Store(true)
 		x.start()
 		sent := x.sendMany("a", "k", "m", 3)
 		pass(700 * time.Millisecond)
