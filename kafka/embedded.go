@@ -136,7 +136,7 @@ func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, disk disk) (_ *Embedded
 			"log.segment.bytes":   strconv.FormatInt(segment, 10),
 			"message.max.bytes":   strconv.FormatInt(int64(cfg.MaxMessageBytes), 10),
 			// One broker waits for nobody when a group's only member joins.
-			"group.min.session.timeout.ms": "1000",
+			"group.min.session.timeout.ms": strconv.FormatInt(minSession.Milliseconds(), 10),
 		}),
 	}
 	if cfg.Flush == 0 {
@@ -161,8 +161,14 @@ func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, disk disk) (_ *Embedded
 			When: func(req kmsg.Request) bool { e.notice(req.(*kmsg.MetadataRequest)); return false },
 		},
 	)
+	waiting, err := newWaiters(e.cluster, ln.Addr().String())
+	if err != nil {
+		e.cluster.Close()
+		return nil, fmt.Errorf("kafka.embedded.listen: %w", err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	e.cancel = cancel
+	e.ended.Go(func() { waiting.run(ctx) })
 	e.ended.Go(func() { e.retain(ctx) })
 	e.ended.Go(func() { e.createTopics(ctx) })
 	if cfg.Flush > 0 {
