@@ -5,7 +5,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test e2e parts fuzz bench cover
+.PHONY: help build check test e2e outage parts fuzz bench cover
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,6 +31,9 @@ parts: ## install what e2e and bench run against: Kafka, other people's clients
 
 e2e: parts ## Linkspan between real clients and Apache Kafka, with faults
 	cd e2e && $(GO) vet ./... && $(GO) test -v -count=1 -timeout 15m ./...
+
+outage: parts ## outages of a minute each, with kill -9; writes bench/results/outage.md
+	cd e2e && OUTAGE_LENGTH=1m OUTAGE_REPORT=../bench/results/outage.md $(GO) test -v -count=1 -timeout 60m -run 'TestOutage' .
 
 fuzz: ## each Fuzz function for FUZZTIME
 	@set -e; for pkg in $$($(GO) list ./...); do \

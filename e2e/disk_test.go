@@ -17,6 +17,7 @@ var diskFaults = map[string]func(t *testing.T){
 	"fsync fails":        syncFails,
 	"fsync takes 300 ms": syncSlow,
 	"spool full: hold":   spoolFull,
+	"spool full: refuse": spoolFullRefuse,
 
 	"spool full: drop oldest": dropping("drop-oldest"),
 	"spool full: drop newest": dropping("drop-newest"),
@@ -121,6 +122,28 @@ func spoolFull(t *testing.T) {
 	must(t, via.Heal())
 	must(t, s.recovers(ctx))
 	s.finish(t)
+}
+
+// A full spool that refuses, as the route says: Linkspan is not ready while it does, devices are told the reason, and each message that they were
+// told of is counted. What was not refused is there.
+func spoolFullRefuse(t *testing.T) {
+	p := small("refuse")
+	p.fleet = launchRefusable
+	s, via := aground(t, p)
+	ctx := deadline(t)
+	must(t, s.says(ctx, http.StatusServiceUnavailable, ""))
+	reads(t, s.Linkspan, spoolDropped, atLeast(100))
+	must(t, s.lasts(ctx))
+	must(t, via.Heal())
+	must(t, s.recovers(ctx))
+	s.finish(t)
+	refused := uint64(0)
+	for _, d := range s.fleet.devices {
+		refused += d.Refused()
+	}
+	if counted, err := s.sum(ctx, spoolDropped); err != nil || counted != float64(refused) {
+		t.Errorf("%d messages were refused, %v were counted: %v", refused, counted, err)
+	}
 }
 
 // A full spool that drops, as the route says: Linkspan is not ready while it does, and what is missing is what it counted (P2).

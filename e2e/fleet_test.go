@@ -73,6 +73,17 @@ func launchAll(t *testing.T, size int, addr func() string) *fleet {
 	return f
 }
 
+// launchRefusable starts devices that publish all the time with MQTT 5, which may refuse a message and tell why.
+func launchRefusable(t *testing.T, size int, addr func() string) *fleet {
+	t.Helper()
+	f, ctx := newFleet(t)
+	for i := range byte(4) {
+		f.pipeline(ctx, &harness.Publisher{Client: fmt.Sprintf("refusable-%d", i), Version: 5, QoS: 1 + i%2, Enough: f.enough, Pace: 10 * time.Millisecond,
+			Size: size, Addr: addr, Refusable: true})
+	}
+	return f
+}
+
 func newFleet(t *testing.T) (*fleet, context.Context) {
 	f := &fleet{enough: make(chan struct{})}
 	ctx, stop := context.WithCancel(context.Background())

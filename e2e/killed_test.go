@@ -20,8 +20,17 @@ func killed(t *testing.T) {
 	for i := range uint64(sites) {
 		via := network(t)
 		s := newStage(t, plan{kafka: world.kafka, via: via})
+		s.name = "kill -9 of eight Linkspans, while Kafka is away and while they drain"
 		stages = append(stages, s)
-		all = append(all, func() error { return s.dies(deadline(t), via, outages, rand.New(rand.NewPCG(i, 0))) })
+		chance := rand.New(rand.NewPCG(i, 0))
+		all = append(all, func() error {
+			for range outages {
+				if err := s.dies(deadline(t), via, chance); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
 	together(t, all...)
 	kills := 0
@@ -34,43 +43,38 @@ func killed(t *testing.T) {
 	}
 }
 
-// dies goes through so many outages, with five kills in each.
-func (s *stage) dies(ctx context.Context, via harness.Network, outages int, chance *rand.Rand) error {
+// dies goes through an outage, and is killed five times.
+func (s *stage) dies(ctx context.Context, via harness.Network, chance *rand.Rand) error {
 	upTo := func(d time.Duration) time.Duration { return time.Duration(chance.Int64N(int64(d))) }
-	for range outages {
-		s.begins()
-		via.Refuse()
-		if err := s.dieAfter(ctx, upTo(3*time.Second)); err != nil { // before, while and after the spool takes over
-			return err
-		}
-		if chance.IntN(4) > 0 {
-			if err := s.more(ctx, 1); err != nil {
-				return err
-			}
-		}
-		if err := s.dieAfter(ctx, upTo(time.Second)); err != nil {
-			return err
-		}
-		if err := s.more(ctx, 500); err != nil {
-			return err
-		}
-		via.Throttle(300_000) // it takes a while to drain
-		if err := via.Accept(); err != nil {
-			return err
-		}
-		for range 3 {
-			if err := s.dieAfter(ctx, upTo(3*time.Second)); err != nil {
-				return err
-			}
-		}
-		if err := via.Heal(); err != nil {
-			return err
-		}
-		if err := s.recovers(ctx); err != nil {
+	s.begins()
+	via.Refuse()
+	if err := s.dieAfter(ctx, upTo(3*time.Second)); err != nil { // before, while and after the spool takes over
+		return err
+	}
+	if chance.IntN(4) > 0 {
+		if err := s.more(ctx, 1); err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := s.dieAfter(ctx, upTo(time.Second)); err != nil {
+		return err
+	}
+	if err := s.more(ctx, 500); err != nil {
+		return err
+	}
+	via.Throttle(300_000) // it takes a while to drain
+	if err := via.Accept(); err != nil {
+		return err
+	}
+	for range 3 {
+		if err := s.dieAfter(ctx, upTo(3*time.Second)); err != nil {
+			return err
+		}
+	}
+	if err := via.Heal(); err != nil {
+		return err
+	}
+	return s.recovers(ctx)
 }
 
 // dieAfter kills Linkspan after a while, and starts it again.

@@ -40,12 +40,13 @@ type stage struct {
 // A plan says how a stage is set up.
 type plan struct {
 	kafka *harness.Kafka
-	via   harness.Network // to it; nil: directly
-	spool []string        // YAML of its keys, such as "max_after: 1s"
-	dir   string          // of the spool; "": one of its own
-	route []string        // YAML of keys of the route, such as "ack: spool"
-	size  int             // of payloads; 0: 100 bytes
-	min   int             // min.insync.replicas of the topic; 0: the cluster's
+	via   harness.Network                                         // to it; nil: directly
+	spool []string                                                // YAML of its keys, such as "max_after: 1s"
+	dir   string                                                  // of the spool; "": one of its own
+	route []string                                                // YAML of keys of the route, such as "ack: spool"
+	size  int                                                     // of payloads; 0: 100 bytes
+	fleet func(t *testing.T, size int, addr func() string) *fleet // the devices; nil: launchAll
+	min   int                                                     // min.insync.replicas of the topic; 0: the cluster's
 }
 
 // newStage starts Linkspan and the devices, and waits until messages flow.
@@ -69,7 +70,10 @@ func newStage(t *testing.T, p plan) *stage {
 	s.Linkspan = start(t, 1, func(ports []int) string {
 		return gatewayConfig(s.brokers, ports[0], loadRoutes(s.topic, p.route...)) + fmt.Sprintf("spool: {%s}\n", strings.Join(spool, ", "))
 	})
-	s.fleet = launchAll(t, p.size, func() string { return s.Addr(0) })
+	if p.fleet == nil {
+		p.fleet = launchAll
+	}
+	s.fleet = p.fleet(t, p.size, func() string { return s.Addr(0) })
 	must(t, s.fleet.until(deadline(t), 100))
 	s.watch(t)
 	return s
@@ -223,11 +227,14 @@ func (s *stage) recovers(ctx context.Context) error {
 }
 
 // empties waits until nothing is in the spool.
-func (s *stage) empties(ctx context.Context) error {
+func (s *stage) empties(ctx context.Context) error { return s.zero(ctx, spoolDepth) }
+
+// zero waits until a metric is 0.
+func (s *stage) zero(ctx context.Context, name string) error {
 	return harness.Until(ctx, func() error {
-		depth, err := s.sum(ctx, spoolDepth)
-		if err == nil && depth > 0 {
-			err = fmt.Errorf("%s: %v messages are in the spool", s.name, depth)
+		v, err := s.sum(ctx, name)
+		if err == nil && v > 0 {
+			err = fmt.Errorf("%s: %s is %v", s.name, name, v)
 		}
 		return err
 	})
@@ -235,7 +242,7 @@ func (s *stage) empties(ctx context.Context) error {
 
 // ends lets the devices end, waits until all is in Kafka, and draws the balance.
 func (s *stage) ends(ctx context.Context) (harness.Report, error) {
-	if err := errors.Join(s.fleet.end(ctx), s.empties(ctx), s.read(ctx)); err != nil {
+	if err := errors.Join(s.fleet.end(ctx), s.zero(ctx, "linkspan_mqtt_in_flight_messages"), s.empties(ctx), s.read(ctx)); err != nil {
 		return harness.Report{}, fmt.Errorf("%s: %w", s.name, err)
 	}
 	return s.fleet.ledger.Report(), nil
@@ -280,6 +287,9 @@ func (s *stage) judge(t *testing.T, r harness.Report, dropped int) {
 	}
 	if dropped == 0 {
 		must(t, r.Err())
+	}
+	if l := s.fleet.loose.Report(); s.kills+dropped == 0 && l.Sent != l.Arrived+l.Gone { // its connections have lived
+		t.Errorf("of %d messages with QoS 0 %d have arrived", l.Sent, l.Arrived+l.Gone)
 	}
 	if r.Acked < 100 {
 		t.Errorf("only %d messages were acknowledged", r.Acked)

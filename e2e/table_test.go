@@ -104,6 +104,8 @@ Linkspan was killed.
 `
 
 const tableFoot = `
+All settings are the defaults but for ` + "`segment_bytes`" + ` and, where the spool is to be full, ` + "`max_bytes`" + ` and the route's ` + "`full`" + `. The network fails in a proxy
+between Linkspan and Kafka; the disk is a small file system of its own; fsync fails or waits by way of strace. How: ` + "`e2e/outage_test.go`" + `. Again: ` + "`make outage`" + `.
 `
 
 func (r row) String() string {
@@ -114,7 +116,15 @@ func (r row) String() string {
 	if r.report.Gone > 0 {
 		lost += fmt.Sprintf(" (and %d that only the lost disk of Kafka had)", r.report.Gone)
 	}
-	return fmt.Sprintf("| %s | %d | %v | %d | %d | %d | %s | %d | %d | %d | %v | %d | %d, %d |\n", strings.ReplaceAll(r.fault, "_", " "), r.brokers,
-		r.lasted.Round(time.Second/10), r.report.Sent, r.report.Acked, r.report.Arrived, lost, r.report.OutOfOrder, r.report.Duplicates, r.kills,
+	acked := fmt.Sprint(r.report.Acked)
+	if refused := r.report.Sent - r.report.Acked; refused > 0 {
+		acked += fmt.Sprintf(" (%d refused, and their devices told so)", refused)
+	}
+	brokers := fmt.Sprint(r.brokers)
+	if r.brokers == 0 {
+		brokers = "" // of all
+	}
+	return fmt.Sprintf("| %s | %s | %v | %d | %s | %d | %s | %d | %d | %d | %v | %d | %d, %d |\n", strings.ReplaceAll(r.fault, "_", " "), brokers,
+		r.lasted.Round(time.Second/10), r.report.Sent, acked, r.report.Arrived, lost, r.report.OutOfOrder, r.report.Duplicates, r.kills,
 		r.report.Longest.Round(time.Second/100), r.deepest, r.loose.Sent, r.loose.Arrived)
 }

@@ -137,7 +137,7 @@ type Report struct {
 	Duplicates                    int // further arrivals
 	Unknown                       int // nobody sent these
 	Spread                        int // devices in more than one partition, where order means nothing
-	Gone                          int // arrived where it is no more
+	Gone                          int // arrived only where it is no more
 
 	Longest time.Duration // that an acknowledged message waited for its acknowledgement
 
@@ -153,7 +153,11 @@ func (l *Ledger) Report() Report {
 		r.Sent += int(a.sent)
 		r.Acked += len(a.acked)
 		r.Arrived += len(a.arrived)
-		r.Gone += len(a.gone)
+		for n := range a.gone {
+			if a.arrived[n] == 0 {
+				r.Gone++
+			}
+		}
 		r.Longest = max(r.Longest, a.longest)
 		r.OutOfOrder += a.disorder
 		r.Unknown += a.unknown

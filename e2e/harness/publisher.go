@@ -160,7 +160,15 @@ func (p *Publisher) converse(ctx context.Context, w *Wire, incoming <-chan Packe
 		}
 	}
 	w.Disconnect()
-	return w.Flush()
+	if err := w.Flush(); err != nil || p.QoS > 0 {
+		return err
+	}
+	select { // until the other side has read all, and closes [MQTT-3.14.4-3]
+	case <-failed:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s: the other side does not close: %w", p.Client, ctx.Err())
+	}
 }
 
 func (p *Publisher) publish(w *Wire, n uint64) {
