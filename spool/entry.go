@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 	"unsafe"
 
@@ -112,7 +111,16 @@ func Decode(lane string, e journal.Entry, m *linkspan.Message) error {
 }
 
 // A decoder reads entries. It keeps the few names that come again and again, as they are not to be borrowed.
-type decoder struct{ names map[string]string }
+type decoder struct {
+	names map[string]string
+	last  [8]string // by place in the head: mostly the next one is the same
+}
+
+const (
+	topicPlace = iota
+	endpointPlace
+	headerPlace // and what follows
+)
 
 // maxNames bounds the names that a decoder keeps.
 const maxNames = 4096
@@ -130,15 +138,15 @@ func (d *decoder) decode(lane string, e journal.Entry, m *linkspan.Message) erro
 		m.Received = time.UnixMilli(at + received)
 	}
 	m.Record.Partition = int32(r.varint())
-	m.Record.Topic = d.name(r.bytes())
+	m.Record.Topic = d.name(topicPlace, r.bytes())
 	from := r.bytes()
 	m.Topic = unsafe.String(unsafe.SliceData(from), len(from))
-	m.Endpoint = d.name(r.bytes())
+	m.Endpoint = d.name(endpointPlace, r.bytes())
 	if key := r.bytes(); flags&hasKey != 0 {
 		m.Record.Key = key
 	}
-	for range r.count() {
-		h := linkspan.Header{Key: d.name(r.bytes())}
+	for i := range r.count() {
+		h := linkspan.Header{Key: d.name(min(headerPlace+i, len(d.last)-1), r.bytes())}
 		if n := r.uvarint(); n > 0 {
 			h.Value = r.take(n - 1)
 		}
@@ -157,16 +165,20 @@ func (d *decoder) decode(lane string, e journal.Entry, m *linkspan.Message) erro
 	return nil
 }
 
-// name returns b as a string that borrows nothing.
-func (d *decoder) name(b []byte) string {
-	if s, ok := d.names[string(b)]; ok {
-		return s
+// name returns b, which stands in that place, as a string that borrows nothing.
+func (d *decoder) name(place int, b []byte) string {
+	if last := d.last[place]; last == string(b) {
+		return last
 	}
-	if d.names == nil || len(d.names) >= maxNames {
-		d.names = make(map[string]string)
+	s, ok := d.names[string(b)]
+	if !ok {
+		if d.names == nil || len(d.names) >= maxNames {
+			d.names = make(map[string]string)
+		}
+		s = string(b)
+		d.names[s] = s
 	}
-	s := strings.Clone(string(b))
-	d.names[s] = s
+	d.last[place] = s
 	return s
 }
 

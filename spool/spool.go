@@ -74,7 +74,7 @@ type Spool struct {
 	from     uint64 // where the drain begins
 	lanes    []*lane
 	byName   map[string]*lane
-	byNumber map[journal.Lane]*lane
+	byNumber []*lane   // by journal.Lane; nil for those that nobody has
 	flights  sync.Pool // of *flight
 
 	clock  atomic.Uint32 // ticks
@@ -106,7 +106,7 @@ func Open(cfg Config, lanes []Lane, parts Parts, log *slog.Logger) (*Spool, erro
 	if parts.DrainBytes <= 0 {
 		parts.DrainBytes = 16 << 20
 	}
-	s := &Spool{cfg: cfg, parts: parts, log: log, refill: cfg.Drain.Refill, byName: map[string]*lane{}, byNumber: map[journal.Lane]*lane{}, wake: make(chan struct{}, 1)}
+	s := &Spool{cfg: cfg, parts: parts, log: log, refill: cfg.Drain.Refill, byName: map[string]*lane{}, wake: make(chan struct{}, 1)}
 	if s.refill == 0 {
 		s.refill = cfg.Drain.MaxInFlight / 2
 	}
@@ -164,6 +164,7 @@ func (s *Spool) add(c Lane, gone bool) (err error) {
 		l.last = b.Last
 		l.cursor = s.journal.Settled(l.number)
 		l.behind.Store(b.Messages > 0 || c.Ack == AckSpool)
+		s.byNumber = append(s.byNumber, make([]*lane, max(0, int(l.number)+1-len(s.byNumber)))...)
 		s.byNumber[l.number] = l
 		if b.Messages > 0 {
 			s.from, l.wrote = min(s.from, l.cursor), true

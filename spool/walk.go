@@ -30,6 +30,9 @@ const burst = 512
 func (d *drain) start(from uint64, lanes ...*lane) *walk {
 	w := &walk{r: d.s.journal.NewReader(from), at: from, before: from}
 	w.member = func(n journal.Lane) bool {
+		if int(n) >= len(d.s.byNumber) {
+			return false
+		}
 		l := d.s.byNumber[n]
 		return l != nil && l.walk == w
 	}
