@@ -133,78 +133,102 @@ func TestSpoolOverARestart(t *testing.T) {
 	eventually(t, "all is well again", func() bool { _, body := r.get("/readyz"); return strings.HasPrefix(body, "ok\n") })
 }
 
-// A full spool does what the route says, and /readyz is not green meanwhile. A device that is held back has its keep-alives
-// answered; whatever was acknowledged and not dropped comes to Kafka in order (P1, P2, P3, P6).
-func TestSpoolFull(t *testing.T) {
-	const n = 30
-	payload := func(i int) string { return fmt.Sprintf("%d %s", i, strings.Repeat("x", 60_000)) }
-	for full, ways := range map[string][]string{
-		"hold": {"holding"}, "refuse": {"dropping"}, "drop-oldest": {"dropping"}, "drop-newest": {"dropping"},
-	} {
+// fullSpool starts a bridge with one route and room for some 15 payloads, of which one is in Kafka, and shuts the door to that.
+func fullSpool(t *testing.T, full string) (r *instance, d *mqtttest.Client, kafka *door, at string) {
+	kafka = newDoor(t)
+	at = kafka.broker()
+	kafka.lead(at)
+	r = start(t, parse(t, spooling(kafka.addr(), t.TempDir(), `routes: [{name: up, from: "mqtt:t", to: kafka:up, full: `+full+`}]`)))
+	d = r.device("d")
+	publishAll(d, "t", 1, []string{heavy(0)})
+	kafka.shut()
+	return r, d, kafka, at
+}
+
+func heavy(i int) string { return fmt.Sprintf("%d %s", i, strings.Repeat("x", 60_000)) }
+
+// notReady reports whether /readyz says that the route goes that way, and is not green.
+func (r *instance) notReady(way string) bool {
+	status, body := r.get("/readyz")
+	return status == 503 && strings.Contains(body, "\nroute up: "+way)
+}
+
+// A full spool holds devices back, and /readyz says so. Keep-alives are answered, and all comes to Kafka in order (P1, P2, P3, P6).
+func TestSpoolFullHolds(t *testing.T) {
+	t.Parallel()
+	r, d, kafka, at := fullSpool(t, "hold")
+	sent, held := 1, false
+	for !held {
+		d.Send(publish("t", heavy(sent), 1, uint16(sent+1)))
+		sent++
+		eventually(t, "it is taken, or held back", func() bool {
+			held = r.notReady("holding")
+			return held || r.metric(`linkspan_mqtt_acked_messages_total{endpoint="devices",qos="1"}`) == strconv.Itoa(sent)
+		})
+	}
+	d.Send(publish("t", heavy(sent), 1, uint16(sent+1)))
+	sent++
+	d.Write(packet.AppendPing(nil, packet.PINGREQ)...)
+	acked := 1
+	for ; ; acked++ {
+		raw, err := d.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if raw.Type() == packet.PINGRESP {
+			break
+		}
+	}
+	if acked == sent {
+		t.Error("the last one was acknowledged although there is no room")
+	}
+	kafka.lead(at)
+	for ; acked < sent; acked++ {
+		d.ExpectAck(packet.PUBACK, uint16(acked+1), packet.Success)
+	}
+	eventually(t, "it is drained", func() bool { return r.metric(`linkspan_spool_messages{route="up"}`) == "0" })
+	got := values(t, cluster(t, at), "up")
+	for i := range sent {
+		if i >= len(got) || got[i] != heavy(i) {
+			t.Fatalf("%d of %d are there, in order up to %d", len(got), sent, i)
+		}
+	}
+	eventually(t, "it is well again", func() bool { _, body := r.get("/readyz"); return strings.HasPrefix(body, "ok\n") })
+}
+
+// A full spool refuses or drops what the route lets it, counted, and /readyz is not green meanwhile. What was acknowledged and not
+// dropped comes to Kafka in order (P1, P2, P3).
+func TestSpoolFullLosesWhatItMay(t *testing.T) {
+	for full, reason := range map[string]string{"refuse": "refused", "drop-oldest": "oldest", "drop-newest": "newest"} {
 		t.Run(full, func(t *testing.T) {
 			t.Parallel()
-			kafka := newDoor(t)
-			at := kafka.broker()
-			kafka.lead(at)
-			r := start(t, parse(t, spooling(kafka.addr(), t.TempDir(), `routes: [{name: up, from: "mqtt:t", to: kafka:up, full: `+full+`}]`)))
-			d := r.device("d")
-			publishAll(d, "t", 1, []string{payload(0)})
-			kafka.shut()
-			acked := []string{payload(0)}
-			outcome := func(want int) {
+			const n = 30
+			r, d, kafka, at := fullSpool(t, full)
+			acked := []string{heavy(0)}
+			for i := 1; i < n; i++ {
+				d.Send(publish("t", heavy(i), 1, uint16(i+1)))
 				var a packet.Ack
 				d.Expect(packet.PUBACK, &a)
-				if int(a.PacketID) != want+1 {
-					t.Fatalf("ack of %d, want %d", a.PacketID, want+1)
-				}
 				switch {
-				case a.Reason == packet.Success:
-					acked = append(acked, payload(want))
-				case a.Reason != packet.QuotaExceeded || full != "refuse":
-					t.Fatalf("ack of %d with %v", want, a.Reason)
+				case int(a.PacketID) == i+1 && a.Reason == packet.Success:
+					acked = append(acked, heavy(i))
+				case int(a.PacketID) != i+1 || a.Reason != packet.QuotaExceeded || full != "refuse":
+					t.Fatalf("ack of %d with %v, want %d", a.PacketID, a.Reason, i+1)
 				}
 			}
-			for i := 1; i < n; i++ {
-				d.Send(publish("t", payload(i), 1, uint16(i+1)))
-				if full != "hold" {
-					outcome(i)
-				}
-			}
-			var body string
-			eventually(t, "/readyz says so", func() bool {
-				var status int
-				status, body = r.get("/readyz")
-				return status == 503 && strings.Contains(body, "\nroute up: "+ways[0])
-			})
-			reason := map[string]string{"refuse": "refused", "drop-oldest": "oldest", "drop-newest": "newest"}[full]
 			dropped := func() string {
 				return r.metric(`linkspan_spool_dropped_messages_total{reason="` + reason + `",route="up"}`)
 			}
-			if full != "hold" {
-				eventually(t, "it is counted", func() bool { return dropped() != "0" })
-			} else {
-				d.Write(packet.AppendPing(nil, packet.PINGREQ)...)
-				for i := 1; ; i++ { // what the spool took before it was full
-					raw, err := d.Next()
-					if err != nil {
-						t.Fatal(err)
-					}
-					if raw.Type() == packet.PINGRESP {
-						break
-					}
-					acked = append(acked, payload(i))
-				}
-			}
+			eventually(t, "it is counted", func() bool { return dropped() != "0" })
+			eventually(t, "/readyz says so", func() bool { return r.notReady("dropping") })
 			kafka.lead(at)
-			if full == "hold" {
-				for i := len(acked); i < n; i++ {
-					outcome(i)
-				}
-			}
 			eventually(t, "it is drained", func() bool { return r.metric(`linkspan_spool_messages{route="up"}`) == "0" })
 			got := values(t, cluster(t, at), "up")
-			if full == "hold" && len(got) != n || full != "hold" && (len(got) == n || dropped() != fmt.Sprint(n-len(got))) {
+			if len(got) == n || dropped() != fmt.Sprint(n-len(got)) {
 				t.Errorf("%d of %d are there, %s dropped", len(got), n, dropped())
+			}
+			if full == "refuse" && len(got) != len(acked) {
+				t.Errorf("%d acknowledged, %d there", len(acked), len(got))
 			}
 			next := 0 // in acked
 			for _, v := range got {
@@ -213,9 +237,6 @@ func TestSpoolFull(t *testing.T) {
 					t.Fatalf("%.5s is out of order, or was not acknowledged", v)
 				}
 				next += i + 1
-			}
-			if full == "refuse" && len(got) != len(acked) {
-				t.Errorf("%d acknowledged, %d there", len(acked), len(got))
 			}
 		})
 	}
@@ -391,7 +412,7 @@ func TestSpoolThatCannotBeUsed(t *testing.T) {
 		want   []string
 	}{
 		"in use":       {func(c *Config) { c.Spool.Dir = used }, []string{"spool.dir: ", "in use by another process"}},
-		"under a file": {func(c *Config) { c.Spool.Dir = filepath.Join(used, "lock", "spool") }, []string{"spool.dir: ", "not a directory"}},
+		"under a file": {func(c *Config) { c.Spool.Dir = filepath.Join(used, "lock", "spool") }, []string{"spool.dir: ", "cannot be used"}},
 		"full disk":    {func(c *Config) { c.Spool.Dir, c.Spool.MinFree = t.TempDir(), 1<<62 }, []string{"spool.dir: ", "free"}},
 	} {
 		t.Run(name, func(t *testing.T) {
