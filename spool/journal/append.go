@@ -15,15 +15,6 @@ type batch struct {
 	time  int64 // milliseconds of the epoch, when it was begun or the second that it has been waiting for
 }
 
-// keepBatch is the largest buffer that is kept while there is nothing to write.
-const keepBatch = 1 << 20
-
-func (b *batch) shrink() {
-	if cap(b.buf) > keepBatch {
-		b.buf, b.dones = nil, nil
-	}
-}
-
 // Append adds an entry to a lane, and returns its number. It copies head and body, and never blocks on the disk.
 //
 // done is called exactly once, by the committer and possibly before Append returns; it must not block. nil means that
@@ -68,11 +59,20 @@ func (j *Journal) Append(l Lane, head, body []byte, done func(error)) uint64 {
 	return seq
 }
 
-// tick has what is appended from now on bear the time of now, however long the batch has been waiting.
+// tick has what is appended from now on bear the time of now, however long the batch has been waiting. Buffers that were not
+// used for a second are given back.
 func (j *Journal) tick() {
+	idle := j.committing.TryLock()
+	if idle {
+		defer j.committing.Unlock()
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.front.time = time.Now().UnixMilli()
+	if idle && !j.busy && j.back == nil && len(j.front.dones) == 0 {
+		*j.front, *j.spare = batch{}, batch{}
+	}
+	j.busy = false
 }
 
 // poke has the committer look.
@@ -165,10 +165,9 @@ func (j *Journal) take() *batch {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.front.dones) == 0 {
-		j.front.shrink()
-		j.spare.shrink()
 		return nil
 	}
+	j.busy = true
 	j.back, j.front, j.spare = j.front, j.spare, nil
 	return j.back
 }

@@ -107,6 +107,7 @@ type Journal struct {
 	mu      sync.Mutex // held on the way of an Append for the copy and the number alone
 	front   *batch     // being filled
 	next    uint64     // number of the next entry
+	busy    bool       // something was written this second
 	closing bool       // Run does not begin any more
 	closed  bool       // nothing is taken any more
 
