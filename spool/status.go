@@ -66,6 +66,9 @@ type Disk struct {
 	Segments int
 	Pending  int64  // bytes that wait in memory to be synced
 	Damaged  uint64 // places that could not be read
+
+	Syncs    uint64        // that came back since the start, each for all messages that waited
+	SyncTime time.Duration // that they took together
 }
 
 // LaneStatus is the state of one lane.
@@ -158,6 +161,7 @@ func (s *Spool) Status() Status {
 	if s.journal != nil {
 		j := s.journal.State()
 		st.Disk.Bytes, st.Disk.Segments, st.Disk.Pending, st.Disk.Damaged = j.Bytes, j.Segments, j.Pending, j.Damaged
+		st.Disk.Syncs, st.Disk.SyncTime = j.Commits, j.Time
 		fault := j.Fault
 		if fault == nil {
 			fault = j.Chore
