@@ -34,9 +34,11 @@ func (j *Journal) dead(s *segment) bool {
 }
 
 // retire starts a new segment if the active one is settled, so that it can go: at a limit nothing is appended any more
-// that would fill it.
+// that would fill it. While something is being written it can wait for the next look.
 func (j *Journal) retire() error {
-	j.committing.Lock()
+	if !j.committing.TryLock() {
+		return nil
+	}
 	defer j.committing.Unlock()
 	j.list.RLock()
 	s := j.active
