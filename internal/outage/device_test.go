@@ -2,6 +2,7 @@ package outage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -242,7 +243,7 @@ func (d *device) settled(p *process, conn int, m *message, err error) {
 		return
 	case linkspan.IsPermanent(err):
 		m.state, m.fate = refused, err
-		if d.mute {
+		if d.mute && !errors.Is(err, linkspan.ErrQuota) {
 			d.w.failf("%v is refused to one who cannot hear it: %v", m, err)
 		}
 	case d.qos == 0:

@@ -34,9 +34,9 @@ func (w *world) apply() {
 		if w.faults.syncs > 0 {
 			w.disk.Fail(step+".sync", syscall.EIO)
 		}
-		if w.faults.slow > 0 {
-			w.disk.Slow(step+".sync", 300*time.Millisecond)
-		}
+	}
+	if w.faults.slow > 0 {
+		w.disk.Slow("append.sync", 300*time.Millisecond)
 	}
 }
 
@@ -48,18 +48,26 @@ func (w *world) crash(left func(*world, *journaltest.Disk) *journaltest.Disk) {
 	w.apply()
 }
 
-// spoiled counts something wrong with the disk up and down.
-func spoiled(count func(*faults, int)) func(*world, *trouble) func() {
+// onDisk counts something wrong with the disk up and down.
+func onDisk(count func(*faults, int)) func(*world, *trouble) func() {
 	return func(w *world, _ *trouble) func() {
 		w.spoil(func(f *faults) { count(f, 1) })
 		return func() { w.spoil(func(f *faults) { count(f, -1) }) }
 	}
 }
 
+// spoiled reports whether something is wrong with the disk, or may be.
+func (w *world) spoiled() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.faults != faults{} || w.loose
+}
+
 // stepFails has one of the next steps of one kind fail.
 func stepFails(w *world, _ *trouble) func() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.loose = true
 	step := pick(dice{w.random}, "append.write", "append.sync", "append.sync", "segment", "seal", "position", "rewrite", "lanes")
 	w.disk.FailOnce(step, 1+w.random.IntN(5), syscall.EIO)
 	return nil
@@ -70,13 +78,13 @@ func survive(_ *world, d *journaltest.Disk) *journaltest.Disk { return d.Kill() 
 
 // losePower takes away all that was not synced.
 func losePower(_ *world, d *journaltest.Disk) *journaltest.Disk {
-	return d.PowerLoss(rand.New(always(0)))
+	return d.PowerLoss(rand.New(always(1 << 32)))
 }
 
 // losePages takes away some of what was not synced.
 func losePages(w *world, d *journaltest.Disk) *journaltest.Disk { return d.PowerLoss(w.random) }
 
-// always is a source of the same number.
+// always is a source of the same number. With 1<<32 the least is drawn, whatever of.
 type always uint64
 
 func (a always) Uint64() uint64 { return uint64(a) }

@@ -93,7 +93,7 @@ func (s *schedule) configure(d dice) {
 	s.spool.Dir = "/spool"
 	s.spool.After = d.between(400*time.Millisecond, 2*time.Second)
 	s.spool.SegmentBytes, s.spool.MaxBytes, s.spool.MinFree = 64<<10, 1<<20, 64<<10
-	s.disk = pick[int64](d, 1<<30, 1<<30, 256<<10, 512<<10)
+	s.disk = pick[int64](d, 1<<30, 1<<30, 384<<10, 512<<10)
 	s.spool.Drain.Timeout = d.between(0, 2*time.Second)
 	if d.oneIn(10) {
 		s.spool.MaxAge = d.between(time.Second, 5*time.Second)

@@ -32,14 +32,15 @@ var kinds = [...]kind{
 	{name: "min.insync.replicas not met", lasts: 4 * time.Second, lanes: true, begin: answer(kerr.NotEnoughReplicas)},
 	{name: "min.insync.replicas not met after append", lasts: 3 * time.Second, lanes: true, begin: answer(kerr.NotEnoughReplicasAfterAppend)},
 	{name: "requests timed out", lasts: 3 * time.Second, lanes: true, begin: answer(kerr.RequestTimedOut)},
-	{name: "not authorized", lasts: time.Second, lanes: true, begin: deny},
+	{name: "not authorized", lasts: time.Second, lanes: true, begin: refuse(kerr.TopicAuthorizationFailed)},
+	{name: "Kafka fails", lasts: 500 * time.Millisecond, lanes: true, begin: refuse(kerr.UnknownServerError)},
 
-	{name: "disk full", lasts: 4 * time.Second, begin: spoiled(func(f *faults, n int) { f.full += n })},
-	{name: "disk read-only", lasts: 4 * time.Second, begin: spoiled(func(f *faults, n int) { f.readOnly += n })},
-	{name: "writes fail", lasts: 3 * time.Second, begin: spoiled(func(f *faults, n int) { f.writes += n })},
-	{name: "syncs fail", lasts: 3 * time.Second, begin: spoiled(func(f *faults, n int) { f.syncs += n })},
+	{name: "disk full", lasts: 4 * time.Second, begin: onDisk(func(f *faults, n int) { f.full += n })},
+	{name: "disk read-only", lasts: 4 * time.Second, begin: onDisk(func(f *faults, n int) { f.readOnly += n })},
+	{name: "writes fail", lasts: 3 * time.Second, begin: onDisk(func(f *faults, n int) { f.writes += n })},
+	{name: "syncs fail", lasts: 3 * time.Second, begin: onDisk(func(f *faults, n int) { f.syncs += n })},
 	{name: "one step on the disk fails", begin: stepFails},
-	{name: "syncs take 300 ms", lasts: 4 * time.Second, begin: spoiled(func(f *faults, n int) { f.slow += n })},
+	{name: "syncs take 300 ms", lasts: 4 * time.Second, begin: onDisk(func(f *faults, n int) { f.slow += n })},
 
 	{name: "killed", lasts: time.Second, begin: kill(survive)},
 	{name: "killed at once again", lasts: 100 * time.Millisecond, begin: kill(survive)},
@@ -96,13 +97,16 @@ func answer(err *kerr.Error) func(*world, *trouble) func() {
 	}
 }
 
-// deny has Kafka refuse for good what is written to one topic. The Kafka client then goes on as another epoch of its producer, and
-// what other partitions have on the way with the old one, written and not answered, it writes once more.
-func deny(w *world, tr *trouble) func() {
-	w.mu.Lock()
-	w.again = true
-	w.mu.Unlock()
-	return answer(kerr.TopicAuthorizationFailed)(w, tr)
+// refuse has Kafka refuse what is written to one topic, so that it is given back. The Kafka client then goes on as another epoch
+// of its producer, and what other partitions have on the way with the old one, written and not answered, it writes once more.
+func refuse(err *kerr.Error) func(*world, *trouble) func() {
+	return func(w *world, tr *trouble) func() {
+		w.mu.Lock()
+		w.again = true
+		w.mixed = w.mixed || err == kerr.UnknownServerError
+		w.mu.Unlock()
+		return answer(err)(w, tr)
+	}
 }
 
 // kill ends the process as it stands, and then does something to the disk.

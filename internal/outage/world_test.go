@@ -37,11 +37,13 @@ type world struct {
 	mu      sync.Mutex
 	random  *rand.Rand
 	faults  faults
+	loose   bool     // a step on the disk is still to fail
 	process *process // nil: none
 	changed chan struct{}
 	down    int  // who does not want a process to run
 	rough   bool // a process was killed, or stopped with something on the way: what was there may come twice
-	again   bool // Kafka refused something for good: what was on the way then may come twice
+	again   bool // Kafka refused something: what was on the way then may come twice
+	mixed   bool // and what was direct is to be sent again by its device, when what it sent later is there
 	counts  map[string]*counts
 
 	story  sync.Mutex
@@ -50,7 +52,10 @@ type world struct {
 }
 
 // counts are those of one lane, of all processes that have ended.
-type counts struct{ dropped, lost, refused uint64 }
+type counts struct {
+	dropped, lost, refused uint64
+	away                   uint64 // with the producer when the process was killed: perhaps dropped, and not counted yet
+}
 
 // A telling is one line of the story, made when someone wants to read it.
 type telling struct {
@@ -202,6 +207,7 @@ func (w *world) account(p *process) {
 		c.dropped += l.Counters.Oldest + l.Counters.Newest + l.Counters.TooOld
 		c.lost += l.Counters.Lost
 		c.refused += l.Counters.Refused
+		c.away += uint64(l.InFlight)
 	}
 }
 
