@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -116,30 +115,68 @@ func (v *SpoolView) Visit(q SpoolEntries, visit func(e SpoolEntry) bool) error {
 			return err
 		}
 	}
+	wanted := func(l journal.Lane) bool { return only == 0 || l == only }
+	n := 0
+	return v.each(v.since(q.Since, wanted), wanted, func(e SpoolEntry) bool {
+		if e.Time.Before(q.Since) {
+			return true // between those of another route that are not
+		}
+		n++
+		return visit(e) && n != q.Limit
+	})
+}
+
+// since returns the number behind which everything that was written since a time is.
+func (v *SpoolView) since(t time.Time, wanted func(journal.Lane) bool) (after uint64) {
+	if t.IsZero() {
+		return 0
+	}
+	first := true
+	for _, l := range v.view.Lanes {
+		if !wanted(l.Lane) || l.Backlog.Messages == 0 {
+			continue
+		}
+		before := v.view.Before(l.Lane, t)
+		if before == 0 {
+			before = l.Backlog.First - 1
+		}
+		if first || before < after {
+			after, first = before, false
+		}
+	}
+	return after
+}
+
+// each decodes the messages behind a number.
+func (v *SpoolView) each(after uint64, wanted func(journal.Lane) bool, visit func(e SpoolEntry) bool) error {
 	names := map[journal.Lane]string{}
 	for _, l := range v.view.Lanes {
 		names[l.Lane] = l.Name
 	}
-	n := 0
 	var m linkspan.Message
 	var failed error
-	err := v.view.Each(func(l journal.Lane) bool { return only == 0 || l == only }, func(e journal.Entry) bool {
-		if e.Time.Before(q.Since) {
-			return true
-		}
-		m.Reset()
+	err := v.view.EachAfter(after, wanted, func(e journal.Entry) bool {
 		if failed = spool.Decode(names[e.Lane], e, &m); failed != nil {
 			failed = fmt.Errorf("message %d: %w", e.Seq, failed)
 			return false
 		}
-		n++
-		return visit(SpoolEntry{e.Seq, e.Time, names[e.Lane], &m}) && n != q.Limit
+		return visit(SpoolEntry{e.Seq, e.Time, names[e.Lane], &m})
 	})
 	return errors.Join(err, failed)
 }
 
 // Find calls found with the message of that number.
 func (v *SpoolView) Find(seq uint64, found func(e SpoolEntry)) error {
+	hit := false
+	err := v.each(max(seq, 1)-1, func(journal.Lane) bool { return true }, func(e SpoolEntry) bool {
+		if hit = e.Seq == seq; hit {
+			found(e)
+		}
+		return false
+	})
+	if err != nil || hit {
+		return err
+	}
 	first, last := uint64(0), uint64(0)
 	for _, l := range v.view.Lanes {
 		if b := l.Backlog; b.Messages > 0 {
@@ -149,18 +186,7 @@ func (v *SpoolView) Find(seq uint64, found func(e SpoolEntry)) error {
 			}
 		}
 	}
-	hit := false
-	err := v.Visit(SpoolEntries{}, func(e SpoolEntry) bool {
-		if e.Seq == seq {
-			hit = true
-			found(e)
-		}
-		return e.Seq < seq
-	})
-	switch {
-	case err != nil || hit:
-		return err
-	case last == 0:
+	if last == 0 {
 		return fmt.Errorf("there is no message %d: the spool in %s is empty", seq, v.Dir)
 	}
 	return fmt.Errorf("there is no message %d in the spool in %s: it has some of %d to %d, and what was delivered is gone", seq, v.Dir, first, last)
@@ -174,21 +200,17 @@ type SpoolDrop struct {
 	Before time.Time // those written before, zero: not said
 }
 
+func (d SpoolDrop) request() journal.Drop {
+	return journal.Drop{Lane: d.Route, All: d.All, UpTo: d.UpTo, Before: d.Before}
+}
+
 // Preview counts what a drop would take.
 func (v *SpoolView) Preview(d SpoolDrop) (messages uint64, bytes int64, err error) {
-	only, err := v.lane(d.Route)
-	if err != nil {
+	if _, err := v.lane(d.Route); err != nil {
 		return 0, 0, err
 	}
-	err = v.view.Each(func(l journal.Lane) bool { return l == only }, func(e journal.Entry) bool {
-		if d.UpTo > 0 && e.Seq > d.UpTo || !d.Before.IsZero() && !e.Time.Before(d.Before) {
-			return false
-		}
-		messages++
-		bytes += int64(len(e.Head) + len(e.Body))
-		return true
-	})
-	return messages, bytes, err
+	would, err := v.view.Preview(d.request())
+	return would.Messages, would.Bytes, err
 }
 
 // dropPatience is how long a process that runs may take to answer: it looks each second.
@@ -199,16 +221,16 @@ const dropPatience = 15 * time.Second
 func (v *SpoolView) Drop(ctx context.Context, d SpoolDrop) (messages uint64, bytes int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, dropPatience)
 	defer cancel()
-	gone, err := journal.Request(ctx, v.Dir, journal.Drop{Lane: d.Route, All: d.All, UpTo: d.UpTo, Before: d.Before})
+	gone, err := journal.Request(ctx, v.Dir, d.request())
 	if err != nil {
 		return 0, 0, fmt.Errorf("drop from the spool in %s: %w", v.Dir, spoolError(v.Dir, err))
 	}
 	return gone.Messages, gone.Bytes, nil
 }
 
-// MarshalJSON writes all that is known of a message, so that another program can send it on: text as text, other bytes under
-// the same name with _base64 behind it.
-func (e SpoolEntry) MarshalJSON() ([]byte, error) {
+// Export returns all that is known of a message in a form for JSON, so that another program can send it on: text as text, other
+// bytes under the same name with _base64 behind it.
+func (e SpoolEntry) Export() any {
 	m := e.Message
 	out := exported{
 		Seq: e.Seq, Time: e.Time.UTC(), Route: e.Lane, Endpoint: m.Endpoint, Topic: m.Topic, KafkaTopic: m.Record.Topic, Tombstone: m.Record.Tombstone,
@@ -231,7 +253,7 @@ func (e SpoolEntry) MarshalJSON() ([]byte, error) {
 	if !m.Record.Tombstone {
 		out.Payload, out.PayloadBase64 = either(m.Payload)
 	}
-	return json.Marshal(out)
+	return &out
 }
 
 type exported struct {

@@ -299,7 +299,7 @@ func (c spoolExport) Run(p *program) (err error) {
 	n, told := 0, time.Now()
 	var failed error
 	err = view.Visit(q, func(e bridge.SpoolEntry) bool {
-		if failed = errors.Join(lines.Encode(e), ctx.Err()); failed != nil {
+		if failed = errors.Join(lines.Encode(e.Export()), ctx.Err()); failed != nil {
 			return false
 		}
 		if n++; time.Since(told) > progressEvery {
