@@ -135,6 +135,9 @@ func (j *Journal) walk(s *segment, l Lane, from uint64, visit func(before portio
 // the lane's beginning that was not: settling up to it leaves out what is older than t. 0 means that there is none.
 func (j *Journal) Before(l Lane, t time.Time) (seq uint64) {
 	settled, ms := j.lanes.settled(l), t.UnixMilli()
+	if b := j.Backlog(l); b.Messages == 0 || b.Oldest.UnixMilli() >= ms {
+		return 0 // mostly, and without reading
+	}
 	for _, s := range j.holding(l, settled) {
 		if s.end < ms {
 			seq = s.last
