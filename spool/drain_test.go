@@ -120,6 +120,33 @@ func TestGivenBack(t *testing.T) {
 	})
 }
 
+// While the outcome of any message of a lane is open, nothing is handed over again: what comes back later would be overtaken.
+func TestGivenBackWaitsForTheOthers(t *testing.T) {
+	in(t, func(t *testing.T) {
+		x := newSite(t, Lane{Name: "a"})
+		x.cluster.alone = true
+		x.cluster.judge = func(*fakeRecord) error { return errors.New("not now") }
+		x.start()
+		x.send("a", "k", "k1")
+		x.send("a", "k", "k2")
+		pass(3 * time.Second)
+		x.send("a", "k", "k3")
+		pass(time.Second)
+		x.cluster.answer('k', 1)
+		pass(time.Minute)
+		if n := x.cluster.inFlight(); n != 2 {
+			t.Errorf("%d in flight, want k2 and k3", n)
+		}
+		x.cluster.answer('k', 2)
+		x.cluster.mu.Lock()
+		x.cluster.judge = nil
+		x.cluster.mu.Unlock()
+		x.cluster.away(false)
+		pass(time.Minute)
+		same(t, "delivered", x.cluster.payloads(), []string{"k1", "k2", "k3"})
+	})
+}
+
 // wantPerKey checks that each key's messages, which begin with it, were delivered once and in the order of sent.
 func wantPerKey(t *testing.T, got []delivered, sent []string) {
 	t.Helper()

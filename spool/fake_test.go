@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/linkspan/linkspan"
 )
@@ -19,6 +20,8 @@ type cluster struct {
 	kept   int // that have no outcome
 	closed bool
 	auto   bool                      // answer at once
+	alone  bool                      // what is given back is one record, and not all of the partition
+	stall  func() time.Duration      // how long Keep takes to return; nil: no time
 	judge  func(r *fakeRecord) error // what becomes of a record that is answered; nil: all is well
 	log    []delivered
 	wrong  []string // what nobody may do
@@ -79,10 +82,16 @@ func (c *cluster) Keep(_ context.Context, m *linkspan.Message, done func(error))
 	c.held += r.size
 	c.kept++
 	auto := c.auto
+	var stall time.Duration
+	if c.stall != nil {
+		stall = c.stall()
+	}
 	c.mu.Unlock()
+	sleep(stall / 2)
 	if auto {
 		c.answer(partitionOf(m), 1)
 	}
+	sleep(stall / 2)
 	return r
 }
 
@@ -121,7 +130,7 @@ func (c *cluster) answer(part byte, n int) (answered int) {
 		if c.judge != nil {
 			err = c.judge(r)
 		}
-		if err != nil && !linkspan.IsPermanent(err) {
+		if err != nil && !linkspan.IsPermanent(err) && !c.alone {
 			c.fail(p, err) // unlocks
 			continue
 		}

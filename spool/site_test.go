@@ -126,6 +126,13 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
+// sleep lets virtual time pass.
+func sleep(d time.Duration) {
+	if d > 0 {
+		time.Sleep(d)
+	}
+}
+
 func (x *site) acked() []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
