@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/linkspan/linkspan"
@@ -66,13 +67,8 @@ func (s *Spool) makeRoom(now uint32) {
 			if upTo == 0 {
 				break
 			}
-			messages, bytes := l.drop(upTo)
-			l.counts.oldest.Add(messages)
-			excess -= bytes
+			excess -= max(l.drop(upTo, &l.counts.oldest), 1)
 			s.dropped = now
-			if messages == 0 && bytes == 0 {
-				break
-			}
 		}
 		l.starved.Store(before == excess)
 	}
@@ -84,43 +80,58 @@ func (s *Spool) dropOld(l *lane) {
 		return
 	}
 	if upTo := s.journal.Before(l.number, time.Now().Add(-s.cfg.MaxAge)); upTo != 0 {
-		messages, _ := l.drop(upTo)
-		l.counts.tooOld.Add(messages)
+		l.drop(upTo, &l.counts.tooOld)
 	}
 }
 
-// drop settles the lane up to the entry upTo, whatever has become of it, and returns what was not settled. What the producer has
-// of it goes its way, and is not counted, nor what has come to an end behind that.
-func (l *lane) drop(upTo uint64) (messages uint64, bytes int64) {
-	was, settled := l.s.journal.Backlog(l.number), l.s.journal.Settled(l.number)
+// drop settles the lane up to the entry upTo, whatever has become of it, and counts in reason what nobody will deliver. What the
+// producer has goes its way; what of that comes back is counted then. It returns what the lane had up to there.
+func (l *lane) drop(upTo uint64, reason *atomic.Uint64) (bytes int64) {
+	settled, messages, bytes := l.upTo(upTo) // locks
 	var dropped []func(error)
-	away := uint64(0)
-	l.mu.Lock()
 	for f := l.window.head; f != nil && f.seq <= upTo; f = f.next {
 		if (f.sent || f.over) && f.seq > settled { // else it was dropped before
-			away++
+			messages--
 		}
 		dropped = l.missed(f, dropped)
 	}
 	l.advance()
 	for f := l.written.head; f != nil && f.seq <= upTo; f = l.written.head {
 		if f.sent || f.over {
-			away++
+			messages--
 		}
 		l.written.remove(f)
 		dropped = l.missed(f, dropped)
 		l.s.free(f)
 	}
 	l.cursor = max(l.cursor, upTo)
+	l.cut, l.reason = upTo, reason
 	l.s.journal.Settle(l.number, upTo)
 	l.mu.Unlock()
+	reason.Add(uint64(max(messages, 0)))
 	for _, done := range dropped {
 		done(errDropped)
 	}
-	is := l.s.journal.Backlog(l.number)
-	if is.Messages > was.Messages {
-		return 0, 0
+	return bytes
+}
+
+// upTo counts what the lane has behind its position, up to an entry that is on disk, and locks the lane. The disk is read
+// without the lock, unless the position moves all the time.
+func (l *lane) upTo(seq uint64) (settled uint64, messages, bytes int64) {
+	count := func() {
+		settled = l.s.journal.Settled(l.number)
+		n, size := l.s.journal.Between(l.number, settled, seq)
+		messages, bytes = int64(n), size
 	}
-	messages = was.Messages - is.Messages
-	return messages - min(away, messages), was.Bytes - is.Bytes
+	for range 3 {
+		count()
+		l.mu.Lock()
+		if settled == l.s.journal.Settled(l.number) {
+			return settled, messages, bytes
+		}
+		l.mu.Unlock()
+	}
+	l.mu.Lock()
+	count()
+	return settled, messages, bytes
 }

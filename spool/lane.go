@@ -36,15 +36,17 @@ type lane struct {
 	direct  list
 	written list
 	window  list
-	last    uint64  // number of the newest entry
-	cursor  uint64  // number of the last entry that was walked
-	again   *flight // of window: where a walk that repeats is; nil while none does
-	drained int     // handed over out of the spool, outcome not known, and
-	bytes   int64   // their bytes
-	full    bool    // so many that none is added before they are few
-	failed  bool    // something came back: nothing is handed over until all outcomes are known
-	retry   uint32  // ticks: not before then
-	backoff uint32  // ticks
+	last    uint64         // number of the newest entry
+	cursor  uint64         // number of the last entry that was walked
+	again   *flight        // of window: where a walk that repeats is; nil while none does
+	drained int            // handed over out of the spool, outcome not known, and
+	bytes   int64          // their bytes
+	full    bool           // so many that none is added before they are few
+	failed  bool           // something came back: nothing is handed over until all outcomes are known
+	retry   uint32         // ticks: not before then
+	backoff uint32         // ticks
+	cut     uint64         // entries up to here were dropped, and
+	reason  *atomic.Uint64 // this counts those of them that come back
 	// answered says that the producer delivered something since the lane went behind.
 	answered bool
 	wrote    bool // since then something was written
@@ -174,6 +176,8 @@ func (l *lane) outcome(f *flight, m *linkspan.Message) {
 	case final || f.seq == 0 && f.done == nil:
 		l.bury(f, m)
 		return
+	case f.seq != 0 && f.seq <= l.cut:
+		done = l.giveUp(f)
 	case f.seq == 0 || l.closed:
 		done = f.tell() // the sender keeps it
 	default:
@@ -209,6 +213,8 @@ func (l *lane) buried(f *flight, err error) {
 		f.over = true
 		l.counts.buried.Add(1)
 		done = f.tell()
+	case f.seq != 0 && f.seq <= l.cut:
+		done = l.giveUp(f)
 	case f.seq != 0 && !l.closed:
 		l.giveBack(f)
 	default:
@@ -221,6 +227,15 @@ func (l *lane) buried(f *flight, err error) {
 	if done != nil {
 		done(err)
 	}
+}
+
+// giveUp drops f, which has come back after its entry was dropped, unless its sender still waits for it. The caller holds mu.
+func (l *lane) giveUp(f *flight) (done func(error)) {
+	f.over = true
+	if done = f.tell(); done == nil {
+		l.reason.Add(1)
+	}
+	return done
 }
 
 // settled notes that f has come to an end, or has come back, and moves the position over the prefix that is over. The caller

@@ -139,7 +139,7 @@ func (j *Journal) weigh(d Drop) (l Lane, upTo uint64, out Dropped, err error) {
 	if !d.Before.IsZero() {
 		upTo = min(upTo, j.Before(l, d.Before))
 	}
-	out.Messages, out.Bytes = j.between(l, settled, upTo)
+	out.Messages, out.Bytes = j.Between(l, settled, upTo)
 	return l, upTo, out, nil
 }
 

@@ -78,8 +78,8 @@ func (j *Journal) count(x *laneOf, s *segment, t tally, settled uint64) partial 
 	return p
 }
 
-// between counts the entries of l behind from, up to and including to.
-func (j *Journal) between(l Lane, from, to uint64) (messages uint64, bytes int64) {
+// Between counts the durable entries of l behind from, up to and including to.
+func (j *Journal) Between(l Lane, from, to uint64) (messages uint64, bytes int64) {
 	for _, h := range j.holding(l, from) {
 		if h.first > from && h.last <= to {
 			messages += h.count
