@@ -290,9 +290,9 @@ const spoolNotes = `
 50 × 100 in flight allow is bounded by how long the disk takes for one. The spool alone is that of a process which has nothing else but
 50 senders, of records as a route makes them. It has no generator beside it.
 
-**Ack points.** One Linkspan has a route for each, and devices publish to them in turn, in slices of a quarter of the length of a
-measurement, forwards and backwards: so a difference is that of the ack points. Its range is that over the rounds. With ack: spool a
-message is written to the disk, synced, read from there and brought to Kafka, all of it in the time that is counted.
+**Ack points.** One Linkspan has a route for each, and devices publish to them in turn, three slices of a third of the length of a
+measurement each, so a difference is that of the ack points. Its range is that over the rounds. With ack: spool a message is written to the
+disk, synced, read from there and brought to Kafka; the processor time is counted until the last of them is there.
 
 **The backlog.** Devices publish while Kafka is away, until the spool has the size that was wanted (-backlog). Linkspan is then killed
 (SIGKILL), and started again with Kafka there. "Seconds to open" are those from the start of the process until it has its spool again; the last

@@ -61,7 +61,7 @@ func (l load) publish(addr string, began func()) (published, error) {
 			return
 		}
 		for !l.until() {
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
 		}
 		stop.Store(true)
 	})
