@@ -22,12 +22,12 @@ type plant struct {
 	downlinked []listener // who gets commands
 }
 
-// newPlant starts one that reaches the shared Kafka at those addresses. options are those of the client endpoint.
-func newPlant(t *testing.T, kafka []string, site *harness.Site, options ...string) *plant {
+// newPlant starts one that reaches the shared Kafka at those addresses, and acknowledges as ack says. options are those of the client endpoint.
+func newPlant(t *testing.T, kafka []string, ack string, site *harness.Site, options ...string) *plant {
 	t.Helper()
 	p := &plant{site: site, mqtt: throughProxy(t, site.Addr())}
 	p.uplink, p.downlink = topic(t, world.kafka, "plant-up", 3), topic(t, world.kafka, "plant-down", 3)
-	p.crossing = newCrossing(t, world.kafka, loadRoutes(p.uplink)+fmt.Sprintf("  - {from: \"kafka:%s\", to: \"mqtt:devices/{key}/commands\", qos: 2}\n", p.downlink),
+	p.crossing = newCrossing(t, world.kafka, loadRoutes(p.uplink, "ack: "+ack)+fmt.Sprintf("  - {from: \"kafka:%s\", to: \"mqtt:devices/{key}/commands\", qos: 2}\n", p.downlink),
 		dialTo("plant", "mqtt://"+p.mqtt.Addr(), append([]string{"keep_alive: 2s", "qos: 2", "reconnect: {max: 1s}"}, options...)...))
 	p.crossing.kafka = kafka
 	p.linkspan = p.member(t)
@@ -64,7 +64,7 @@ func (p *plant) traffic(t *testing.T, n int, pace time.Duration) (wait func()) {
 func TestNetworkToBroker_CON_A8(t *testing.T) {
 	t.Parallel()
 	const n = 300
-	p := newPlant(t, world.kafka.Addrs(), ownSite(t, "mosquitto", ""))
+	p := newPlant(t, world.kafka.Addrs(), "kafka-else-spool", ownSite(t, "mosquitto", ""))
 	wait := p.traffic(t, n, 10*time.Millisecond)
 
 	arrived(t, &p.up, 100)
@@ -108,7 +108,7 @@ func TestNetworkToBroker_CON_A8(t *testing.T) {
 func TestBrokerRestarted_CON_A8(t *testing.T) {
 	t.Parallel()
 	const n = 300
-	p := newPlant(t, world.kafka.Addrs(), ownSite(t, "mosquitto", ""))
+	p := newPlant(t, world.kafka.Addrs(), "kafka-else-spool", ownSite(t, "mosquitto", ""))
 	wait := p.traffic(t, n, 10*time.Millisecond)
 	for _, part := range []int{n, 2 * n} {
 		arrived(t, &p.up, part)
@@ -126,7 +126,7 @@ func TestBrokerRestarted_CON_A8(t *testing.T) {
 func TestBrokerKilled(t *testing.T) {
 	t.Parallel()
 	const n = 200
-	p := newPlant(t, world.kafka.Addrs(), ownSite(t, "activemq", ""))
+	p := newPlant(t, world.kafka.Addrs(), "kafka-else-spool", ownSite(t, "activemq", ""))
 	wait := p.traffic(t, n, 10*time.Millisecond)
 	for _, part := range []int{n, 2 * n} {
 		arrived(t, &p.up, part)
@@ -147,7 +147,7 @@ func TestNetworkToKafka(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			const n = 200
 			kafka := network(t)
-			p := newPlant(t, kafka.Addrs(), ownSite(t, "mosquitto", ""), "mode: "+mode)
+			p := newPlant(t, kafka.Addrs(), "kafka", ownSite(t, "mosquitto", ""), "mode: "+mode)
 			wait := p.traffic(t, n, 10*time.Millisecond)
 			arrived(t, &p.up, n)
 			kafka.BlackHole()

@@ -114,7 +114,7 @@ func (k *Kafka) configure() error {
 		}
 		var s strings.Builder
 		fmt.Fprintf(&s, baseProperties, b.ID, strings.Join(voters, ","), filepath.Join(dir, "data"))
-		listeners := fmt.Sprintf("PLAINTEXT://%s,CONTROLLER://%s", b.Addr, Loopback(p[1]))
+		listeners, controller := "PLAINTEXT://"+b.Addr, ",CONTROLLER://"+Loopback(p[1])
 		if k.cfg.Brokers > 1 {
 			s.WriteString(clusterProperties)
 		} else {
@@ -129,7 +129,7 @@ func (k *Kafka) configure() error {
 			}
 			k.jvm = append([]string{"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=" + login.Issuer.JWKS}, k.jvm...)
 		}
-		protocols, advertised := "", "PLAINTEXT://"+b.Addr
+		protocols, advertised := "", listeners
 		for n, port := range p[8:] {
 			proxy, err := NewProxy(Loopback(port))
 			if err != nil {
@@ -143,7 +143,7 @@ func (k *Kafka) configure() error {
 		}
 		fmt.Fprintf(&s, "listener.security.protocol.map=%s%s\n", protocolMap, protocols)
 		fmt.Fprintf(&s, "advertised.listeners=%s\n", advertised)
-		fmt.Fprintf(&s, "listeners=%s\n", listeners)
+		fmt.Fprintf(&s, "listeners=%s\n", listeners+controller)
 		if err := os.WriteFile(b.config, []byte(s.String()), 0o600); err != nil {
 			return err
 		}
