@@ -135,7 +135,8 @@ func (d *device) publish(ctx context.Context, p *process) bool {
 			continue
 		}
 		wait = time.Millisecond
-		d.w.sleep(ctx, time.Duration(d.random.Int64N(int64(d.pause)+1)))
+		// Whole milliseconds, as the network has them: so things happen at the same time.
+		d.w.sleep(ctx, time.Duration(d.random.Int64N(int64(d.pause)+1)).Round(time.Millisecond))
 	}
 	return false
 }

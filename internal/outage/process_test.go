@@ -27,7 +27,6 @@ type process struct {
 	finish func() // takes the network away, once
 
 	mu      sync.Mutex
-	open    bool
 	closing bool
 	dead    bool
 }
@@ -65,7 +64,7 @@ func (w *world) start() error {
 		}
 	})
 	runs.Go(func() {
-		if p.client.Ping(ctx) == nil {
+		if p.client.Ping(ctx) == nil && p.warm(ctx) {
 			p.spool.Hold(false)
 		}
 	})
@@ -74,36 +73,28 @@ func (w *world) start() error {
 		close(p.ended)
 	}()
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.process = p
-	w.mu.Unlock()
-	if w.s.brokers > 1 {
-		p.warm(ctx)
-	}
-	p.listen()
+	close(w.changed)
+	w.changed = make(chan struct{})
 	return nil
 }
 
 // warm has the Kafka client get its producer id. It asks for that with a lock held that whoever writes to another broker waits
-// for, and while a goroutine waits for a lock no virtual time passes. A broker alone has nobody else to wait.
-func (p *process) warm(ctx context.Context) {
-	warm := make(chan struct{})
-	m := &linkspan.Message{Record: linkspan.Record{Topic: warmTopic, Partition: linkspan.AnyPartition}}
-	p.client.Producer().Send(ctx, m, func(error) { close(warm) })
-	select {
-	case <-warm:
-	case <-p.closed:
+// for, and while a goroutine waits for a lock no virtual time passes. Where there is one broker nobody else waits.
+func (p *process) warm(ctx context.Context) bool {
+	if p.w.s.brokers == 1 {
+		return true
 	}
-}
-
-// listen lets devices in.
-func (p *process) listen() {
-	p.mu.Lock()
-	p.open = true
-	p.mu.Unlock()
-	p.w.mu.Lock()
-	defer p.w.mu.Unlock()
-	close(p.w.changed)
-	p.w.changed = make(chan struct{})
+	warm := make(chan error, 1)
+	m := &linkspan.Message{Record: linkspan.Record{Topic: warmTopic, Partition: linkspan.AnyPartition}}
+	p.client.Producer().Send(ctx, m, func(err error) { warm <- err })
+	select {
+	case err := <-warm:
+		return err == nil
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (w *world) lanes() []spool.Lane {
@@ -121,7 +112,7 @@ func (p *process) alive() bool {
 func (p *process) accepts() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.open && !p.closing
+	return !p.closing
 }
 
 // close lets no device in any more. It returns false where somebody else has done so.
