@@ -135,13 +135,14 @@ func (b *bridge) linked() bool {
 	return false
 }
 
-// describeSpool tells of the disk, where it is not well, and of each lane that is not on its direct way.
+// describeSpool tells of the disk, where it is not well, and of each lane that is not on its direct way, or has left something in the
+// spool that Kafka has been handed and not acknowledged.
 func describeSpool(s *spool.Status) (lines []string) {
 	if d := &s.Disk; d.Failing != nil {
 		lines = append(lines, fmt.Sprintf("spool: the disk fails since %s: %v", d.Since.UTC().Format(time.RFC3339), d.Failing))
 	}
 	for i := range s.Lanes {
-		if l := &s.Lanes[i]; l.Way != spool.Direct {
+		if l := &s.Lanes[i]; l.Way != spool.Direct || l.Messages > 0 {
 			lines = append(lines, "route "+l.Name+": "+describeLane(l))
 		}
 	}
