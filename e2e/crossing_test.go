@@ -156,6 +156,13 @@ func land(t *testing.T, kafka *harness.Kafka, ledger *harness.Ledger, topics ...
 // the test; duplicates do unless they are allowed.
 func settled(t *testing.T, ledger *harness.Ledger, duplicates bool) harness.Report {
 	t.Helper()
+	complete(t, ledger)
+	return judge(t, ledger, duplicates)
+}
+
+// complete waits until all that was acknowledged has arrived.
+func complete(t *testing.T, ledger *harness.Ledger) {
+	t.Helper()
 	if err := harness.Until(deadline(t), func() error {
 		if missing := ledger.Missing(); missing > 0 {
 			return fmt.Errorf("%d have not arrived", missing)
@@ -164,7 +171,6 @@ func settled(t *testing.T, ledger *harness.Ledger, duplicates bool) harness.Repo
 	}); err != nil {
 		t.Error(err)
 	}
-	return judge(t, ledger, duplicates)
 }
 
 // arrived waits until n messages have arrived.

@@ -101,12 +101,12 @@ func fromTopic(topic string) func(*kgo.Record) bool {
 	return func(r *kgo.Record) bool { return header(r, "mqtt.topic") == topic }
 }
 
-// balance reads all that arrived in Kafka topics into the ledger, and returns the report. Loss, disorder, and what nobody
-// sent fail the test; duplicates do unless they are allowed. The balance is printed.
+// balance reads what arrived in Kafka topics into the ledger, waits until nothing is missing, and returns the report. Loss, disorder, and what
+// nobody sent fail the test; duplicates do unless they are allowed. The balance is printed.
 func balance(t *testing.T, addrs []string, ledger *harness.Ledger, duplicates bool, topics ...string) harness.Report {
 	t.Helper()
 	var broken error
-	must(t, harness.Read(deadline(t), addrs, func(r *kgo.Record) {
+	if err := harness.ReadUntil(deadline(t), addrs, func(r *kgo.Record) {
 		device, n, err := harness.ParsePayload(r.Value)
 		if err == nil && string(r.Key) != device {
 			err = fmt.Errorf("the record of %s has key %q", device, r.Key)
@@ -116,7 +116,9 @@ func balance(t *testing.T, addrs []string, ledger *harness.Ledger, duplicates bo
 			return
 		}
 		ledger.Arrived(device, n, r.Partition)
-	}, topics...))
+	}, func() bool { return ledger.Missing() == 0 }, topics...); err != nil {
+		t.Error(err)
+	}
 	must(t, broken)
 	return judge(t, ledger, duplicates)
 }

@@ -165,5 +165,10 @@ func (b berth) killed(t *testing.T) {
 	must(t, via.Heal())
 	close(enough)
 	wait()
+	if b.site == "artemis" { // it hands over what was not acknowledged in an order of its own, to any subscriber
+		complete(t, &ledger)
+		t.Log(ledger.Report())
+		return
+	}
 	settled(t, &ledger, true)
 }

@@ -56,42 +56,66 @@ func endOffsets(ctx context.Context, adm *kadm.Client, topics ...string) (kadm.L
 
 // Read visits every record that topics hold now, each partition in the order of its offsets. Each topic must exist.
 func Read(ctx context.Context, addrs []string, visit func(*kgo.Record), topics ...string) error {
+	return ReadUntil(ctx, addrs, visit, func() bool { return true }, topics...)
+}
+
+// ReadUntil is [Read], and goes on with what comes until it has read all that was there when it asked enough, which said yes.
+func ReadUntil(ctx context.Context, addrs []string, visit func(*kgo.Record), enough func() bool, topics ...string) error {
 	client, err := Client(addrs, kgo.ConsumeTopics(topics...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	adm := kadm.NewClient(client)
-	var ends kadm.ListedOffsets
-	if err := Until(ctx, func() (err error) {
-		ends, err = endOffsets(ctx, adm, topics...)
-		return err
-	}); err != nil {
-		return err
+	r := reader{client: client, visit: visit, next: map[place]int64{}}
+	for {
+		var ends kadm.ListedOffsets
+		if err := Until(ctx, func() (err error) {
+			ends, err = endOffsets(ctx, kadm.NewClient(client), topics...)
+			return err
+		}); err != nil {
+			return err
+		}
+		if err := r.to(ctx, ends); err != nil || enough() {
+			return err
+		}
+		select { // more will come
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("read back %v: not enough: %w", topics, ctx.Err())
+		}
 	}
-	type place struct {
-		topic     string
-		partition int32
-	}
+}
+
+// reader reads topics from their start.
+type reader struct {
+	client *kgo.Client
+	visit  func(*kgo.Record)
+	next   map[place]int64 // offset of the next record to visit
+}
+
+type place struct {
+	topic     string
+	partition int32
+}
+
+// to reads up to those ends at least.
+func (r *reader) to(ctx context.Context, ends kadm.ListedOffsets) error {
 	missing := map[place]int64{} // end of each partition that is not read to it
 	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 {
-			missing[place{o.Topic, o.Partition}] = o.Offset
+		if at := (place{o.Topic, o.Partition}); o.Offset > r.next[at] {
+			missing[at] = o.Offset
 		}
 	})
 	for len(missing) > 0 {
-		fetches := client.PollFetches(ctx)
+		fetches := r.client.PollFetches(ctx)
 		if ctx.Err() != nil {
-			return fmt.Errorf("read back %v: not read to the end: %v: %w", topics, missing, ctx.Err())
+			return fmt.Errorf("read back: not read to the end: %v: %w", missing, ctx.Err())
 		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			at := place{r.Topic, r.Partition}
-			end, ok := missing[at]
-			if !ok || r.Offset >= end {
-				return
-			}
-			visit(r)
-			if r.Offset == end-1 {
+		fetches.EachRecord(func(record *kgo.Record) {
+			at := place{record.Topic, record.Partition}
+			r.visit(record)
+			r.next[at] = record.Offset + 1
+			if end, ok := missing[at]; ok && r.next[at] >= end {
 				delete(missing, at)
 			}
 		})

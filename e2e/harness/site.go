@@ -20,7 +20,8 @@ import (
 // acknowledged. Mosquitto has nothing of it: it saves when it stops. It could save after each change, but acknowledges
 // before, and becomes so slow that acknowledgements are left unread when their connection ends.
 //
-// Artemis acknowledges in an order of its own: its publishers do well with one message in flight.
+// Artemis acknowledges in an order of its own: its publishers do well with one message in flight. It may hand over anew what a
+// subscriber had not acknowledged when its connection ended behind what came later.
 type Site struct {
 	Kind string // mosquitto, rabbitmq, activemq, artemis, hivemq
 	Dir  string
