@@ -187,9 +187,12 @@ func (l *lane) enter(f *flight, seq uint64) *flight {
 	return f
 }
 
-// ready reports whether the lane may have size bytes more with the producer. The last bytes are for lanes that have fewer: one that does
+// ready reports whether the lane may have size bytes more with the producer, and a longer window (P6). The last bytes are for lanes that have fewer: one that does
 // not get on holds up no other. The caller holds mu.
 func (l *lane) ready(size int64) bool {
+	if l.window.n >= l.s.longest {
+		return false
+	}
 	if l.drained == 0 {
 		return true
 	}

@@ -297,6 +297,30 @@ func TestDrainIsBoundedInMessages(t *testing.T) {
 	})
 }
 
+// One message that waits does not have the lane remember all that was delivered behind it (P6).
+func TestWindowIsBounded(t *testing.T) {
+	in(t, func(t *testing.T) {
+		x := newSite(t, Lane{Name: "a", Ack: AckSpool})
+		x.longest = 50
+		x.cfg.Drain.MaxInFlight = 20
+		x.start()
+		x.send("a", "k", "k")
+		for range 100 {
+			x.sendMany("a", "l", "l", 10)
+			pass(100 * time.Millisecond)
+			x.cluster.answer('l', 100)
+		}
+		if l := x.lane("a"); l.InFlight != 50 || len(x.cluster.has()) != 49 {
+			t.Errorf("%d delivered, %+v", len(x.cluster.has()), l)
+		}
+		x.cluster.away(false)
+		pass(10 * time.Second)
+		if n := len(x.cluster.has()); n != 1001 {
+			t.Errorf("%d delivered", n)
+		}
+	})
+}
+
 // At the end what is in flight is settled, what is on disk stays there, and a new process goes on with it (P8).
 func TestStopDrains(t *testing.T) {
 	in(t, func(t *testing.T) {

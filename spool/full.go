@@ -17,6 +17,9 @@ func (s *Spool) Room(m *linkspan.Message) bool {
 		}
 		return l.room(m)
 	}
+	if len(s.byName) == 0 {
+		return !s.hold.Load() && s.parts.To.Room(m)
+	}
 	for _, l := range s.lanes {
 		if l.gone {
 			continue

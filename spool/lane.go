@@ -253,7 +253,7 @@ func (l *lane) settled(f *flight) {
 
 // advance moves the position over the settled prefix of the window (P4). The caller holds mu.
 func (l *lane) advance() {
-	upTo := uint64(0)
+	upTo, long := uint64(0), l.window.n >= l.s.longest
 	for f := l.window.head; f != nil && f.over; f = l.window.head {
 		upTo = f.seq
 		if l.again == f {
@@ -264,6 +264,9 @@ func (l *lane) advance() {
 	}
 	if upTo > 0 {
 		l.s.journal.Settle(l.number, upTo)
+		if long {
+			l.s.poke()
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ type site struct {
 	disk    *journaltest.Disk
 	offline atomic.Bool
 	bytes   int64 // DrainBytes
+	longest int   // window; 0: as it is
 	spool   *Spool
 	stop    func() error
 
@@ -68,7 +69,9 @@ func (x *site) start() {
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	x.spool = s
+	if x.spool = s; x.longest > 0 {
+		s.longest = x.longest
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()

@@ -39,6 +39,9 @@ const DeadLetters = "dead_letter!"
 // tick is how often the spool looks at how things are going, and its measure of age.
 const tick = 100 * time.Millisecond
 
+// maxWindow is how long a lane's window may get, as others than its first message are delivered; about 20 MiB.
+const maxWindow = 100_000
+
 // A Lane is what keeps its order in the spool: the messages of one route, which carry its name in Route, or the dead letters.
 type Lane struct {
 	Name string
@@ -69,6 +72,7 @@ type Spool struct {
 	parts    Parts
 	log      *slog.Logger
 	refill   int              // DrainConfig.Refill
+	longest  int              // window, with what has been delivered behind a message that waits
 	journal  *journal.Journal // nil: there is no disk
 	recovery journal.Recovery
 	from     uint64 // where the drain begins
@@ -110,6 +114,7 @@ func Open(cfg Config, lanes []Lane, parts Parts, log *slog.Logger) (*Spool, erro
 	if s.refill == 0 {
 		s.refill = cfg.Drain.MaxInFlight / 2
 	}
+	s.longest = max(maxWindow, cfg.Drain.MaxInFlight)
 	if err := s.open(); err != nil {
 		return nil, err
 	}

@@ -80,7 +80,7 @@ type LaneStatus struct {
 	Way  Way
 
 	Messages, Bytes int64         // in the spool, and not settled
-	InFlight        int           // handed to Kafka and not acknowledged, on the direct way and out of the spool
+	InFlight        int           // handed to Kafka and not acknowledged, or behind such a one, on the direct way and out of the spool
 	Oldest          time.Duration // age of the oldest in the spool, 0 when there is none
 	Unacked         time.Duration // how long the oldest was with Kafka that the spool has not taken over, 0 when there is none
 	In, Out         float64       // messages a second into the spool and out of it, over the last seconds
@@ -207,11 +207,14 @@ func (l *lane) status() LaneStatus {
 	if gain := st.Out - st.In; gain > 0 && b.Messages > 0 {
 		st.ETA = time.Duration(float64(b.Messages) / gain * float64(time.Second)).Round(time.Second)
 	}
-	full := s.noRoom.Load() >= second
+	full, stuck := s.noRoom.Load() >= second, s.stuck.Load() >= second
+	if l.mayFallBehind() && s.takes(l) { // which it is about to
+		stuck = time.Duration(s.stuck.Load())*tick > s.cfg.After
+	}
 	switch behind := l.behind.Load(); {
 	case l.rates.dropping() || behind && l.Full != FullHold && s.limit.Load():
 		st.Way = Dropping
-	case behind && full, !behind && (s.hold.Load() || s.stuck.Load() >= second):
+	case behind && full, !behind && (s.hold.Load() || stuck):
 		st.Way = Holding
 	case !behind:
 		st.Way = Direct

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/linkspan/linkspan"
 )
 
 // watch looks at how things are going, each tick, until ctx ends.
@@ -113,13 +115,18 @@ func (l *lane) fallBehind() (taken int) {
 		}
 		f = next
 	}
+	l.shown = linkspan.Message{} // its memory is the producer's
 	return taken
 }
 
-// takeFlight appends what the producer has of f. The caller holds mu, and the outcome is not known.
+// takeFlight appends what the producer has of f, unless that is more than a disk takes. The caller holds mu, and the outcome is not
+// known.
 func (l *lane) takeFlight(f *flight) {
-	l.direct.remove(f)
 	f.kept.Show(&l.shown)
+	if !fits(&l.shown) {
+		return
+	}
+	l.direct.remove(f)
 	l.append(f, &l.shown)
 	l.counts.takenOver.Add(1)
 }
