@@ -31,6 +31,7 @@ var picture = map[string][]string{
 	"internal/archtest":       {},
 	"internal/nearest":        {},
 	"internal/configdoc":      {"bridge"},
+	"internal/outage":         {},
 	"bench":                   {"*"},
 }
 

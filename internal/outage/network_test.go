@@ -202,7 +202,7 @@ func (c *conn) carry(to, from net.Conn, answers bool) {
 			return
 		}
 		w, _ := n.look(c.broker)
-		time.Sleep(n.latency(w, size))
+		pass(n.latency(w, size))
 		for {
 			w, changed := n.look(c.broker)
 			if w.black == 0 && (w.deaf == 0 || !answers) {

@@ -59,6 +59,9 @@ func play(t *testing.T, n uint64) {
 	})
 }
 
+// pass lets virtual time pass.
+func pass(d time.Duration) { time.Sleep(d) }
+
 // A world takes as long as its troubles, and then this at most until all is well.
 const patience = 2 * time.Minute
 
@@ -87,12 +90,12 @@ func (w *world) run() {
 		w.check()
 	}
 	w.cluster.Close()
-	time.Sleep(5 * time.Second) // for what is on its way to find out that nobody is there
+	pass(5 * time.Second) // for what is on its way to find out that nobody is there
 }
 
 // until waits for a condition.
 func (w *world) until(what string, ok func() bool) bool {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); pass(50 * time.Millisecond) {
 		if ok() {
 			return true
 		}

@@ -169,7 +169,7 @@ func (p *process) stop() {
 // wait waits until all that was sent is done, at most for d.
 func (p *process) wait(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end) && p.sends.Load() > 0 && p.alive(); {
-		time.Sleep(10 * time.Millisecond)
+		pass(10 * time.Millisecond)
 	}
 }
 

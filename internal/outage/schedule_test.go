@@ -109,11 +109,18 @@ func (s *schedule) configure(d dice) {
 	s.kafka.Producer.MaxBufferedBytes = pick[int64](d, 64<<10, 1<<20)
 }
 
-// trouble draws what goes wrong: a few kinds, each perhaps more than once, with kills where it hurts.
+// trouble draws what goes wrong: a few kinds, each perhaps more than once, often at the end of another or soon after its beginning.
+// With all three of Kafka, disk and process among them, they more often meet.
 func (s *schedule) trouble(d dice, length time.Duration) {
 	var chosen []*kind
-	for range 1 + d.IntN(4) {
-		chosen = append(chosen, &kinds[d.IntN(len(kinds))])
+	draw := func(kinds []kind) { chosen = append(chosen, &kinds[d.IntN(len(kinds))]) }
+	if d.oneIn(2) {
+		draw(kafkaKinds)
+		draw(diskKinds)
+		draw(processKinds)
+	}
+	for range 1 + d.IntN(2) {
+		draw(pick(d, kafkaKinds, kafkaKinds, diskKinds, processKinds))
 	}
 	var times []time.Duration // when something begins or ends
 	for range 1 + d.IntN(7) {

@@ -20,7 +20,8 @@ type kind struct {
 	begin   func(w *world, tr *trouble) (end func())
 }
 
-var kinds = [...]kind{
+// What can go wrong with Kafka, with the disk, and with the process.
+var kafkaKinds = []kind{
 	{name: "Kafka refused", lasts: 6 * time.Second, brokers: true, begin: onWay(func(y *way, n int) { y.refused += n })},
 	{name: "Kafka black-holed", lasts: 6 * time.Second, brokers: true, begin: onWay(func(y *way, n int) { y.black += n })},
 	{name: "Kafka's answers lost", lasts: 4 * time.Second, brokers: true, begin: onWay(func(y *way, n int) { y.deaf += n })},
@@ -34,14 +35,18 @@ var kinds = [...]kind{
 	{name: "requests timed out", lasts: 3 * time.Second, lanes: true, begin: answer(kerr.RequestTimedOut)},
 	{name: "not authorized", lasts: time.Second, lanes: true, begin: refuse(kerr.TopicAuthorizationFailed)},
 	{name: "Kafka fails", lasts: 500 * time.Millisecond, lanes: true, begin: refuse(kerr.UnknownServerError)},
+}
 
+var diskKinds = []kind{
 	{name: "disk full", lasts: 4 * time.Second, begin: onDisk(func(f *faults, n int) { f.full += n })},
 	{name: "disk read-only", lasts: 4 * time.Second, begin: onDisk(func(f *faults, n int) { f.readOnly += n })},
 	{name: "writes fail", lasts: 3 * time.Second, begin: onDisk(func(f *faults, n int) { f.writes += n })},
 	{name: "syncs fail", lasts: 3 * time.Second, begin: onDisk(func(f *faults, n int) { f.syncs += n })},
 	{name: "one step on the disk fails", begin: stepFails},
 	{name: "syncs take 300 ms", lasts: 4 * time.Second, begin: onDisk(func(f *faults, n int) { f.slow += n })},
+}
 
+var processKinds = []kind{
 	{name: "killed", lasts: time.Second, begin: kill(survive)},
 	{name: "killed at once again", lasts: 100 * time.Millisecond, begin: kill(survive)},
 	{name: "power lost", lasts: time.Second, begin: kill(losePower)},

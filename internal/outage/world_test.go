@@ -246,7 +246,7 @@ func (w *world) play() {
 	}
 	slices.SortStableFunc(steps, func(a, b step) int { return int(a.at - b.at) })
 	for _, s := range steps {
-		time.Sleep(time.Until(w.born.Add(s.at)))
+		pass(time.Until(w.born.Add(s.at)))
 		s.do()
 	}
 }
