@@ -33,12 +33,17 @@ func (s *site) own(t *testing.T) (end func()) {
 	if sent := s.shelf.peek(); len(sent) != 1 || sent[0].m.Record.Header(headerBarrier) == nil {
 		t.Fatalf("sent %d records before the barrier", len(sent))
 	}
-	s.land()
-	synctest.Wait()
+	s.step()
 	return func() {
 		cancel()
 		<-ended
 	}
+}
+
+// step has what was sent by now be stored, and waits for what the owner does then. Unlike land, it leaves that where it is.
+func (s *site) step() {
+	s.store(s.take())
+	synctest.Wait()
 }
 
 // appear has a device be heard at an endpoint, and waits for what comes of it.
@@ -86,11 +91,10 @@ func TestOwnerReleasesWhenTheDeviceAppears(t *testing.T) {
 		s.wantSent(t)
 		s.appear("pump", "plant-a")
 		s.wantSent(t, "_linkspan.inbox plant-a 0", "_linkspan.inbox plant-a 1")
-		s.land()
-		synctest.Wait()
+		s.step()
 		s.wantParked(t, 2)
 		s.wantSent(t, "released 2")
-		s.land()
+		s.step()
 		s.wantParked(t, 0)
 		if s.parking.holds(0, "pump") || s.parking.stats.Released.Load() != 2 {
 			t.Error("still parked, or counted wrong")
@@ -110,14 +114,11 @@ func TestOwnerReleasesWhatIsThere(t *testing.T) {
 		s.wantSent(t, "_linkspan.inbox plant-b 0")
 		s.command("pump")
 		s.wantSent(t, "_linkspan.inbox plant-b 0", "_linkspan.parked  0")
-		s.land()
-		synctest.Wait()
-		s.land() // marker
-		synctest.Wait()
+		s.step()
+		s.step() // marker
 		s.wantSent(t, "_linkspan.inbox plant-b 1")
-		s.land()
-		synctest.Wait()
-		s.land()
+		s.step()
+		s.step()
 		s.wantParked(t, 0)
 		end()
 	})
@@ -151,7 +152,7 @@ func TestParkedExpires(t *testing.T) {
 		}
 		synctest.Wait()
 		s.wantSent(t, "released 2")
-		s.land()
+		s.step()
 		s.wantParked(t, 0)
 		if st := s.parking.Stats(); st.Expired.Load() != 2 || st.Refused.Load() != 2 || st.Released.Load() != 0 {
 			t.Error("counted wrong")
@@ -225,10 +226,9 @@ func TestReleaseIsTriedAgain(t *testing.T) {
 		time.Sleep(retryInterval)
 		synctest.Wait()
 		s.wantSent(t, "_linkspan.inbox plant-a 1", "_linkspan.inbox plant-a 2")
-		s.land()
-		synctest.Wait()
+		s.step()
 		s.wantSent(t, "released 3")
-		s.land()
+		s.step()
 		s.wantParked(t, 0)
 		if s.parking.Stats().Errors.Load() != 1 {
 			t.Error("counted wrong")
@@ -262,10 +262,9 @@ func TestLostRecordsAreCounted(t *testing.T) {
 		end := s.own(t)
 		s.appear("pump", "plant-a")
 		s.wantSent(t, "_linkspan.inbox plant-a 2")
-		s.land()
-		synctest.Wait()
+		s.step()
 		s.wantSent(t, "released 3")
-		s.land()
+		s.step()
 		s.wantParked(t, 0)
 		if s.parking.Stats().Lost.Load() != 2 {
 			t.Errorf("%d lost", s.parking.Stats().Lost.Load())
@@ -308,10 +307,9 @@ func TestOwnerDrains(t *testing.T) {
 			default:
 			}
 			if lands {
-				s.land()
-				synctest.Wait()
+				s.step()
 				s.wantSent(t, "released 2")
-				s.land()
+				s.step()
 			}
 			<-ended
 			if lands {

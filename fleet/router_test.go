@@ -67,24 +67,30 @@ func (s *site) command(device string) *outcome {
 	return o
 }
 
-// land has what was sent be stored, and read back if it is parked; it returns it, but for barriers.
+// land has what was sent be stored, and what is sent because of that; it returns it, but for barriers.
 func (s *site) land() (landed []*linkspan.Message) {
 	for sent := s.take(); len(sent) > 0; sent = s.take() {
-		for _, x := range sent {
-			if x.m.Record.Topic == s.cfg.ParkedTopic() {
-				x.m.Record.Offset = int64(len(s.log))
-				s.log = append(s.log, x.m)
-			}
-			if x.m.Record.Header(headerBarrier) == nil {
-				landed = append(landed, x.m)
-			}
-			x.done(nil)
-			if x.m.Record.Topic == s.cfg.ParkedTopic() {
-				s.parking.Apply(x.m.Clone())
-			}
-		}
+		landed = append(landed, s.store(sent)...)
 	}
 	return landed
+}
+
+// store has messages be stored, and read back if they are parked; it returns them, but for barriers.
+func (s *site) store(sent []*sending) (stored []*linkspan.Message) {
+	for _, x := range sent {
+		if x.m.Record.Topic == s.cfg.ParkedTopic() {
+			x.m.Record.Offset = int64(len(s.log))
+			s.log = append(s.log, x.m)
+		}
+		if x.m.Record.Header(headerBarrier) == nil {
+			stored = append(stored, x.m)
+		}
+		x.done(nil)
+		if x.m.Record.Topic == s.cfg.ParkedTopic() {
+			s.parking.Apply(x.m.Clone())
+		}
+	}
+	return stored
 }
 
 func (o *outcome) want(t *testing.T, what string, err error) {
