@@ -254,6 +254,13 @@ func (w *worker) request(ctx context.Context, c *conn, p []byte, id uint16, answ
 				return r, nil
 			}
 		case <-c.ended:
+			select {
+			case r := <-c.replies: // the session has what was granted, though the connection is gone
+				if r.kind == answer && r.id == id {
+					return r, nil
+				}
+			default:
+			}
 			return reply{}, c.failure
 		case <-ctx.Done():
 			return reply{}, ctx.Err()

@@ -56,6 +56,7 @@ func TestResubscribe(t *testing.T) {
 			if o := s.Filters[0]; o.QoS != 1 || o.NoLocal != (v == packet.V5) || o.RetainHandling != v5(v, 1) || o.RetainAsPublished {
 				t.Errorf("%+v", o)
 			}
+			p.quiet() // it knows that it is subscribed
 			_ = p.Conn.Close()
 
 			p = b.welcome(resumed)

@@ -307,6 +307,7 @@ func TestForgottenMessageIsNotRecognised(t *testing.T) {
 
 	p = b.welcome(packet.Connack{}) // the session is another
 	p.subscribed()
+	p.quiet()          // it knows that it is subscribed
 	_ = p.Conn.Close() // what it sent is lost on the way
 
 	p = b.accept()
