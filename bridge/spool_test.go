@@ -397,7 +397,7 @@ func TestSpoolMistakes(t *testing.T) {
 		"routes: [{from: mqtt:a, to: kafka:a, full: drop}]":                      "did you mean drop-",
 		"routes: [{from: kafka:a, to: mqtt:a, ack: kafka}]":                      "routes[0].ack: it means nothing on the way down",
 		"routes: [{from: mqtt:a, to: kafka:a, ack: kafka, full: hold}]":          "routes[0].full: it says what happens when the spool is full, but with ack: kafka",
-		"{spool: {dir: off}, routes: [{from: mqtt:a, to: kafka:a, ack: spool}]}": "routes[0].ack: spool needs one",
+		"{spool: {dir: off}, routes: [{from: mqtt:a, to: kafka:a, ack: spool}]}": "routes[0].ack: spool needs ",
 		"default_route: {to: kafka:a, ack: disk}":                                "default_route.ack: ",
 		"routes: [{name: dead_letter!, from: mqtt:a, to: kafka:a}]":              "routes[0].name: ",
 		"spool: {max_bytes: 1}":                                                  "spool.max_bytes: must be at least",
