@@ -186,7 +186,7 @@ func (j *Journal) write(b *batch) error {
 	}
 	synced := j.synced.Load()
 	for p := b.buf; len(p) > 0; {
-		p = p[finish(p, synced):]
+		p = p[finish(p, synced, j.salt):]
 	}
 	if _, err := j.file.WriteAt("append.write", b.buf, j.active.end); err != nil {
 		return failed("append.write", err)

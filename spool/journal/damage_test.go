@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -286,7 +287,7 @@ func TestNewerVersion(t *testing.T) {
 	disk, path, _ := logOf(t)
 	content := disk.Content(path)
 	content[8] = 99
-	binary.LittleEndian.PutUint32(content[20:], crc32.Checksum(content[:20], crc32.MakeTable(crc32.Castagnoli)))
+	binary.LittleEndian.PutUint32(content[24:], crc32.Checksum(content[:24], crc32.MakeTable(crc32.Castagnoli)))
 	disk.SetContent(path, content)
 	if _, _, err := Open(Options{Dir: "/spool", OS: disk}); err == nil || !bytes.Equal(disk.Content(path), content) {
 		t.Fatal(err)
@@ -381,4 +382,60 @@ func FuzzSmallFiles(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// What was acknowledged behind damage stays, also where the positions were lost: entries tell what was on the disk before them (P5).
+func TestDamageWithoutPositions(t *testing.T) {
+	disk, path, at := logOf(t)
+	content := bytes.Clone(disk.Content(path))
+	clear(content[at[1]:at[2]])
+	disk.SetContent(path, content)
+	disk.SetContent("/spool/positions", nil)
+	got, r := recovered(t, disk)
+	if want := slices.Delete(upTo(batches*perBatch), 1, 2); !slices.Equal(got, want) || len(r.Cuts) != 1 || r.Cuts[0].Entries != 1 || !r.Cuts[0].Acked {
+		t.Errorf("%v %+v", got, r.Cuts)
+	}
+}
+
+// P4: a position that was synced is never lost again, whatever becomes of the writes that follow: torn by a loss of power, or refused
+// half way by a disk.
+func TestPositionsOutliveTornWrites(t *testing.T) {
+	const synced = 5
+	base, _, _ := logOf(t)
+	j, _, err := Open(Options{Dir: "/spool", OS: base, SegmentBytes: MinSegment})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 400 { // a slot of several sectors
+		lane(t, j, fmt.Sprint("lane ", i))
+	}
+	for seed := range uint64(50) {
+		disk := base.Kill()
+		j, _, err := Open(Options{Dir: "/spool", OS: disk, SegmentBytes: MinSegment})
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.Settle(1, synced)
+		if err := j.StorePositions(true); err != nil {
+			t.Fatal(err)
+		}
+		refused := seed%5 == 0
+		if refused {
+			disk.Fail("position.write", syscall.EIO)
+		}
+		for seq := uint64(synced + 1); seq < 10; seq++ {
+			j.Settle(1, seq)
+			j.Settle(400, seq)
+			if err := j.StorePositions(false); (err != nil) != refused {
+				t.Fatal(err)
+			}
+		}
+		after, r, err := Open(Options{Dir: "/spool", OS: disk.PowerLoss(rand.New(rand.NewPCG(seed, 0))), SegmentBytes: MinSegment})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.PositionsLost || after.Settled(1) < synced {
+			t.Fatalf("seed %d: settled up to %d, %+v", seed, after.Settled(1), r)
+		}
+	}
 }

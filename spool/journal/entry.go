@@ -16,7 +16,7 @@ type Entry struct {
 
 // An entry on disk is a header, its head and its body. All numbers are little endian.
 //
-//	 0  sum    u32  CRC-32C of the rest of the header
+//	 0  sum    u32  CRC-32C of the journal's salt and the rest of the header
 //	 4  length u32  of head and body
 //	 8  seq    u64
 //	16  lane   u16
@@ -26,7 +26,8 @@ type Entry struct {
 //	32  back   u32  how far the last entry that was on the disk was behind, when this one was written
 //	36  body   u32  CRC-32C of head and body
 //
-// The header has a sum of its own, so that a reader that wants other lanes passes over the body without reading it.
+// The header has a sum of its own, so that a reader that wants other lanes passes over the body without reading it. No sender
+// knows the salt: whatever is in a body, and wherever damage has a reader look for the next entry, it is not taken for one.
 const headerBytes = 40
 
 const (
@@ -65,22 +66,22 @@ func appendHeader(p []byte, l Lane, mark uint16, seq uint64, head, length int, m
 }
 
 // finish fills in the mark of what is synced and the sums of the entry that p begins with, and returns its size.
-func finish(p []byte, synced uint64) int64 {
+func finish(p []byte, synced uint64, salt uint32) int64 {
 	size := headerBytes + int64(binary.LittleEndian.Uint32(p[4:]))
 	back := min(binary.LittleEndian.Uint64(p[8:])-synced, 1<<32-1)
 	binary.LittleEndian.PutUint32(p[32:], uint32(back))
 	binary.LittleEndian.PutUint32(p[36:], sum(p[headerBytes:size]))
-	binary.LittleEndian.PutUint32(p, sum(p[4:headerBytes]))
+	binary.LittleEndian.PutUint32(p, crc32.Update(salt, castagnoli, p[4:headerBytes]))
 	return size
 }
 
 // parseHeader returns the header that p begins with, false if it is none.
-func parseHeader(p []byte) (header, bool) {
+func parseHeader(p []byte, salt uint32) (header, bool) {
 	if len(p) < headerBytes {
 		return header{}, false
 	}
 	mark := binary.LittleEndian.Uint16(p[18:])
-	if mark != markEntry && mark != markIndex || binary.LittleEndian.Uint32(p) != sum(p[4:headerBytes]) {
+	if mark != markEntry && mark != markIndex || binary.LittleEndian.Uint32(p) != crc32.Update(salt, castagnoli, p[4:headerBytes]) {
 		return header{}, false
 	}
 	h := readHeader(p)

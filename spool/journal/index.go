@@ -118,11 +118,11 @@ const (
 )
 
 // footer returns what seals a segment whose entries end at off.
-func (x *index) footer(off int64) []byte {
+func (x *index) footer(off int64, salt uint32) []byte {
 	body := x.encode(nil)
 	p := appendHeader(nil, 0, markIndex, x.last(), 0, len(body), 0)
 	p = append(p, body...)
-	finish(p, 0)
+	finish(p, 0, salt)
 	p = binary.LittleEndian.AppendUint64(p, uint64(off))
 	return binary.LittleEndian.AppendUint32(p, trailerMagic)
 }
@@ -206,7 +206,7 @@ func (d *decoder) many(size int) uint64 {
 
 // readFooter returns the index of a sealed segment, and where its entries end. ok is false for a segment that is not sealed,
 // or whose index is damaged.
-func readFooter(f File, op string, size int64) (x index, end int64, ok bool) {
+func readFooter(f File, op string, size int64, salt uint32) (x index, end int64, ok bool) {
 	var trailer [trailerBytes]byte
 	if size < segmentHeader+headerBytes+trailerBytes {
 		return x, 0, false
@@ -222,7 +222,7 @@ func readFooter(f File, op string, size int64) (x index, end int64, ok bool) {
 	if n, _ := f.ReadAt(op, p, int64(off)); n < len(p) {
 		return x, 0, false
 	}
-	h, ok := parseHeader(p)
+	h, ok := parseHeader(p, salt)
 	if !ok || h.mark != markIndex || h.size() != int64(len(p)) || sum(p[headerBytes:]) != h.body {
 		return x, 0, false
 	}

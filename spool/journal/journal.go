@@ -6,7 +6,7 @@
 //
 //	lock                       held by the process that has it open
 //	lanes                      names of the lanes
-//	positions                  up to where each lane is settled: two slots, written in turn
+//	positions                  up to where each lane is settled: two slots, of which one is always whole
 //	00000000000000000001.seg   entries from number 1 on; the next segment's name says where this one ends
 //	*.request, *.answer        what a command line asks of the running process
 //
@@ -101,6 +101,7 @@ type Journal struct {
 	os   OS
 	log  *slog.Logger
 	lock File
+	salt uint32 // what the sums of entries begin with; never 0
 
 	lanes lanes
 

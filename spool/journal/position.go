@@ -9,18 +9,20 @@ import (
 	"time"
 )
 
-// The file of positions has two slots, written in turn, so that a torn write leaves the other. A slot:
+// The file of positions has two slots. One is written until it is synced, and then the other: whatever becomes of a write, there is
+// one that is whole. A slot:
 //
 //	 0  sum         u32  CRC-32C of what follows
 //	 4  lanes       u32
 //	 8  generation  u64  the higher one counts
 //	16  synced      u64  number of the last entry that was on the disk
 //	24  next        u64  no number below was left to give
-//	32  settled     u64  of each lane, from lane 1 on
+//	32  salt        u64  of the journal
+//	40  settled     u64  of each lane, from lane 1 on
 const (
 	positionsFile = "positions"
 	slotBytes     = 16 << 10
-	slotHeader    = 32
+	slotHeader    = 40
 )
 
 // positions are the file of positions. It is written by one goroutine at a time.
@@ -31,14 +33,18 @@ type positions struct {
 	mu         sync.Mutex
 	file       File
 	generation uint64
-	unsynced   bool
+	good       int64 // the slot that was synced last
+	written    bool  // the other one was written since
+	unsynced   bool  // anything was
 	buf        []byte
 }
 
 // A slot is what the file of positions says.
 type slot struct {
 	generation, synced, next uint64
+	salt                     uint32
 	settled                  []uint64
+	at                       int64 // which of the two it is
 }
 
 func (s slot) encode(p []byte) []byte {
@@ -47,6 +53,7 @@ func (s slot) encode(p []byte) []byte {
 	p = binary.LittleEndian.AppendUint64(p, s.generation)
 	p = binary.LittleEndian.AppendUint64(p, s.synced)
 	p = binary.LittleEndian.AppendUint64(p, s.next)
+	p = binary.LittleEndian.AppendUint64(p, uint64(s.salt))
 	for _, v := range s.settled {
 		p = binary.LittleEndian.AppendUint64(p, v)
 	}
@@ -66,6 +73,7 @@ func decodeSlot(p []byte) (s slot, ok bool) {
 		generation: binary.LittleEndian.Uint64(p[8:]),
 		synced:     binary.LittleEndian.Uint64(p[16:]),
 		next:       binary.LittleEndian.Uint64(p[24:]),
+		salt:       uint32(binary.LittleEndian.Uint64(p[32:])),
 		settled:    make([]uint64, n),
 	}
 	for i := range s.settled {
@@ -79,6 +87,7 @@ func readPositions(p []byte) (s slot, damaged bool) {
 	for i := 0; i < 2 && i*slotBytes < len(p); i++ {
 		if x, ok := decodeSlot(p[i*slotBytes : min(len(p), (i+1)*slotBytes)]); ok && x.generation > s.generation {
 			s = x
+			s.at = int64(i)
 		}
 	}
 	return s, s.generation == 0 && !allZero(p)
@@ -93,8 +102,8 @@ func (k *positions) store(j *Journal, sync bool) error {
 		return err
 	}
 	if k.dirty.Swap(false) {
-		k.unsynced = true
-		if _, err := k.file.WriteAt("position.write", k.next(j), int64(k.generation%2)*slotBytes); err != nil {
+		k.written, k.unsynced = true, true
+		if _, err := k.file.WriteAt("position.write", k.next(j), (1-k.good)*slotBytes); err != nil {
 			return k.forget("position.write", err)
 		}
 	}
@@ -102,7 +111,9 @@ func (k *positions) store(j *Journal, sync bool) error {
 		if err := k.file.Sync("position.sync"); err != nil {
 			return k.forget("position.sync", err)
 		}
-		k.unsynced = false
+		if k.unsynced = false; k.written {
+			k.good, k.written = 1-k.good, false
+		}
 	}
 	return nil
 }
@@ -126,7 +137,7 @@ func (k *positions) open(j *Journal) error {
 // next returns the slot that is written next.
 func (k *positions) next(j *Journal) []byte {
 	k.generation++
-	s := slot{generation: k.generation, synced: j.synced.Load()}
+	s := slot{generation: k.generation, synced: j.synced.Load(), salt: j.salt}
 	for _, x := range j.lanes.list() {
 		s.settled = append(s.settled, x.settled.Load())
 	}

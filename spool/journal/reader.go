@@ -86,7 +86,7 @@ func (r *Reader) open(want func(Lane) bool) bool {
 			return false
 		}
 		r.seg = s
-		r.c = cursor{f: f, op: "read.read", off: segmentHeader, end: v.end, buf: r.c.buf[:0], cut: r.damage}
+		r.c = cursor{f: f, op: "read.read", salt: r.j.salt, off: segmentHeader, end: v.end, buf: r.c.buf[:0], cut: r.damage}
 		if r.after >= s.first {
 			if at, ok := seek(r.j.rowsOf(s, f), r.after+1); ok {
 				r.c.off, r.c.last = at.off, at.seq-1
@@ -228,6 +228,6 @@ func (j *Journal) rowsOf(s *segment, f File) []row {
 	if err != nil {
 		return nil
 	}
-	x, _, _ := readFooter(f, "read.index", size)
+	x, _, _ := readFooter(f, "read.index", size, j.salt)
 	return x.rows
 }

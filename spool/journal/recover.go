@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -77,6 +79,7 @@ func (j *Journal) recover() (r Recovery, err error) {
 			_ = j.os.Remove("recover.remove", filepath.Join(j.o.Dir, name))
 		}
 	}
+	j.findSalt(firsts)
 	top := max(at.synced, at.next-min(at.next, 1))
 	for i, first := range firsts {
 		limit, last := uint64(math.MaxUint64), i == len(firsts)-1
@@ -142,8 +145,30 @@ func (j *Journal) loadPositions(r *Recovery) (slot, error) {
 	}
 	at, damaged := readPositions(p)
 	r.PositionsLost = damaged
-	j.keep.generation = at.generation
+	j.salt, j.keep.generation, j.keep.good = at.salt, at.generation, at.at
 	return at, nil
+}
+
+// findSalt takes the salt that a segment has, if the positions are lost, or else a new one.
+func (j *Journal) findSalt(firsts []uint64) {
+	for i := 0; j.salt == 0 && i < len(firsts); i++ {
+		if f, err := j.os.Open("recover.open", filepath.Join(j.o.Dir, segmentName(firsts[i])), os.O_RDONLY); err == nil {
+			j.salt, _ = readHead(f)
+			_ = f.Close()
+		}
+	}
+	for j.salt == 0 {
+		var p [4]byte
+		_, _ = rand.Read(p[:])
+		j.salt = binary.LittleEndian.Uint32(p[:])
+	}
+}
+
+// readHead returns the salt in the header of a segment. See checkHead.
+func readHead(f File) (salt uint32, err error) {
+	p := make([]byte, segmentHeader)
+	n, _ := f.ReadAt("recover.read", p, 0)
+	return checkHead(p[:n])
 }
 
 // load reads segment first, whose entries are below limit. Without an index it is read through, and then sealed: nothing
@@ -165,12 +190,10 @@ func (j *Journal) load(r *Recovery, first, limit uint64, last bool, synced uint6
 	if s.size, err = f.Size("recover.size"); err != nil {
 		return nil, failed("recover.size", err)
 	}
-	head := make([]byte, segmentHeader)
-	n, _ := f.ReadAt("recover.read", head, 0)
-	if err := checkHead(head[:n]); err != nil {
+	if _, err := readHead(f); err != nil {
 		return nil, fmt.Errorf("segment %s %w", s.path, err)
 	}
-	if x, end, ok := readFooter(f, "recover.index", s.size); ok && x.last() < limit {
+	if x, end, ok := readFooter(f, "recover.index", s.size, j.salt); ok && x.last() < limit {
 		x.rows = nil
 		s.index, s.end = x, end
 		return s, nil
@@ -209,7 +232,7 @@ func (j *Journal) discard(s *segment, cuts []Cut) error {
 
 // sealAgain cuts off what is not an entry, and writes the index.
 func (j *Journal) sealAgain(s *segment, f File) error {
-	foot := s.index.footer(s.end)
+	foot := s.index.footer(s.end, j.salt)
 	s.size = s.end + int64(len(foot))
 	s.index.rows = nil
 	if err := f.Truncate("recover.truncate", s.end); err != nil {
@@ -246,7 +269,7 @@ func (j *Journal) scan(s *segment, f File, limit, trust uint64, last bool) (find
 func (j *Journal) read(s *segment, f File, limit, trust uint64) (finding, error) {
 	out := finding{index: index{every: rowEvery(j.o.SegmentBytes)}, end: segmentHeader}
 	damaged := false
-	c := cursor{f: f, op: "recover.read", off: segmentHeader, end: s.size, salvage: true, last: s.first - 1}
+	c := cursor{f: f, op: "recover.read", salt: j.salt, off: segmentHeader, end: s.size, salvage: true, last: s.first - 1}
 	c.cut = func(off, n int64, reason string) {
 		damaged = true
 		out.cuts = append(out.cuts, Cut{File: s.path, Off: off, Bytes: n, Reason: reason, Acked: c.last < trust})
@@ -260,7 +283,7 @@ func (j *Journal) read(s *segment, f File, limit, trust uint64) (finding, error)
 		if !ok || h.seq >= limit {
 			return out, nil
 		}
-		if damaged && h.seq > kept+1 && h.seq > trust+1 {
+		if damaged && h.seq > kept+1 && h.seq-1 > trust {
 			c.cut(c.off, s.size-c.off, Torn)
 			return out, nil
 		}

@@ -169,7 +169,7 @@ func (j *Journal) rewrite(from []*segment) error {
 
 // copyLive writes what is not settled of from to f, which becomes segment s.
 func (j *Journal) copyLive(f File, s *segment, from []*segment) error {
-	buf := segmentHead(s.first)
+	buf := segmentHead(s.first, j.salt)
 	at := int64(0)
 	flush := func() error {
 		_, err := f.WriteAt("rewrite.write", buf, at)
@@ -202,7 +202,7 @@ func (j *Journal) copyLive(f File, s *segment, from []*segment) error {
 			return err
 		}
 	}
-	buf = append(buf, s.index.footer(s.end)...)
+	buf = append(buf, s.index.footer(s.end, j.salt)...)
 	s.size = at + int64(len(buf))
 	s.index.rows = nil
 	if err := flush(); err != nil {
@@ -218,7 +218,7 @@ func (j *Journal) each(s *segment, visit func(c *cursor, h header) error) error 
 		return failed("rewrite.open", err)
 	}
 	defer f.Close()
-	c := cursor{f: f, op: "rewrite.read", off: segmentHeader, end: j.viewOf(s).end, cut: func(int64, int64, string) {}}
+	c := cursor{f: f, op: "rewrite.read", salt: j.salt, off: segmentHeader, end: j.viewOf(s).end, cut: func(int64, int64, string) {}}
 	for {
 		h, ok, err := c.next()
 		if err != nil || !ok {

@@ -34,6 +34,7 @@ type Cut struct {
 type cursor struct {
 	f       File
 	op      string
+	salt    uint32 // of the journal
 	off     int64  // of the next entry
 	end     int64  // where the entries end
 	last    uint64 // number of the last entry passed: those that follow have higher ones
@@ -95,7 +96,7 @@ func (c *cursor) next() (h header, ok bool, err error) {
 		if err != nil || len(p) == 0 {
 			return header{}, false, err
 		}
-		h, whole := parseHeader(p)
+		h, whole := parseHeader(p, c.salt)
 		if whole && h.mark == markIndex {
 			return header{}, false, nil
 		}
@@ -142,7 +143,7 @@ func (c *cursor) resume(guess int64) (to, solid int64, err error) {
 		if err != nil {
 			return 0, 0, err
 		}
-		if h, ok := parseHeader(p); ok && h.seq > c.last {
+		if h, ok := parseHeader(p, c.salt); ok && h.seq > c.last {
 			return c.off + guess, c.off + guess, nil
 		}
 	}
@@ -162,7 +163,7 @@ func (c *cursor) resume(guess int64) (to, solid int64, err error) {
 				break
 			}
 			i += k
-			h, ok := parseHeader(p[i:])
+			h, ok := parseHeader(p[i:], c.salt)
 			if ok && h.seq > c.last && off+int64(i) > c.off && off+int64(i)+h.size() <= c.end {
 				return off + int64(i), max(solid, off+int64(i)), nil
 			}

@@ -30,9 +30,10 @@ type segment struct {
 //	 0  magic   8 bytes
 //	 8  version u32
 //	12  first   u64, also in the name
-//	20  sum     u32, CRC-32C of all that
+//	20  salt    u32, of the journal, in case that the positions are lost
+//	24  sum     u32, CRC-32C of all that
 const (
-	segmentHeader  = 24
+	segmentHeader  = 28
 	segmentMagic   = "lnkspool"
 	segmentVersion = 1
 	segmentSuffix  = ".seg"
@@ -50,27 +51,28 @@ func parseName(name string) (uint64, bool) {
 	return first, err == nil && first > 0
 }
 
-func segmentHead(first uint64) []byte {
+func segmentHead(first uint64, salt uint32) []byte {
 	p := make([]byte, segmentHeader)
 	copy(p, segmentMagic)
 	binary.LittleEndian.PutUint32(p[8:], segmentVersion)
 	binary.LittleEndian.PutUint64(p[12:], first)
-	binary.LittleEndian.PutUint32(p[20:], sum(p[:20]))
+	binary.LittleEndian.PutUint32(p[20:], salt)
+	binary.LittleEndian.PutUint32(p[24:], sum(p[:24]))
 	return p
 }
 
 var errVersion = errors.New("was written by another version of this program")
 
 // checkHead returns errVersion for the header of a segment that we do not understand: it must not be touched. Any other
-// header that is wrong is damaged, and the entries speak for themselves.
-func checkHead(p []byte) error {
-	if len(p) < segmentHeader || string(p[:8]) != segmentMagic || binary.LittleEndian.Uint32(p[20:]) != sum(p[:20]) {
-		return nil
+// header that is wrong is damaged, has no salt, and the entries speak for themselves.
+func checkHead(p []byte) (salt uint32, err error) {
+	if len(p) < segmentHeader || string(p[:8]) != segmentMagic || binary.LittleEndian.Uint32(p[24:]) != sum(p[:24]) {
+		return 0, nil
 	}
 	if binary.LittleEndian.Uint32(p[8:]) != segmentVersion {
-		return errVersion
+		return 0, errVersion
 	}
-	return nil
+	return binary.LittleEndian.Uint32(p[20:]), nil
 }
 
 // last returns the highest number in the segment, one before its first if it is empty.
@@ -94,7 +96,7 @@ func (j *Journal) create(first uint64) (*segment, File, error) {
 	op := "segment.allocate"
 	if err = f.Allocate(op, s.size); err == nil {
 		op = "segment.write"
-		_, err = f.WriteAt(op, segmentHead(first), 0)
+		_, err = f.WriteAt(op, segmentHead(first, j.salt), 0)
 	}
 	if err == nil {
 		op = "segment.sync"
@@ -124,7 +126,7 @@ func (j *Journal) room() int64 {
 // seal writes the index behind the entries of s and cuts off what is allocated. Where that fails, the segment is read
 // through at the next start; nothing of it is lost.
 func (j *Journal) seal(s *segment, f File) error {
-	foot := s.index.footer(s.end)
+	foot := s.index.footer(s.end, j.salt)
 	size := s.end + int64(len(foot))
 	op := "seal.write"
 	_, err := f.WriteAt(op, foot, s.end)

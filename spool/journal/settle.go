@@ -110,7 +110,9 @@ func (j *Journal) walk(s *segment, l Lane, from uint64, visit func(before portio
 	if !j.listed(s) {
 		return errGone
 	}
-	c := cursor{f: f, op: "count.read", off: segmentHeader, end: j.viewOf(s).end, salvage: true, cut: func(int64, int64, string) {}}
+	c := cursor{
+		f: f, op: "count.read", salt: j.salt, off: segmentHeader, end: j.viewOf(s).end, salvage: true, cut: func(int64, int64, string) {},
+	}
 	before := portion{lane: l}
 	if r, ok := seek(j.rowsOf(s, f), from); ok {
 		c.off, c.last, before = r.off, r.seq-1, r.of(l)
