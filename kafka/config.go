@@ -279,6 +279,9 @@ func checkAddr(s string) error {
 	if strings.Contains(s, "://") {
 		return fmt.Errorf("%q is a URL", s)
 	}
+	if strings.ContainsAny(s, " \t;/") {
+		return fmt.Errorf("%q is not one address", s)
+	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
 		if host, port, err = net.SplitHostPort(s + ":9092"); err != nil {

@@ -48,9 +48,8 @@ func (q *quietly) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 		q.Logger.Log(level, msg, keyvals...)
 		return
 	}
-	switch msg {
-	case "group manage loop errored", "unable to open connection to broker":
-		return // "kafka group failed" and "kafka broker unreachable" say it
+	if said(msg, keyvals) {
+		return
 	}
 	now := time.Now()
 	q.mu.Lock()
@@ -74,6 +73,23 @@ func (q *quietly) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 		keyvals = append(keyvals, "repeated", skipped)
 	}
 	q.Logger.Log(level, msg, keyvals...)
+}
+
+// said reports whether we say ourselves, and better, what the client is about to.
+func said(msg string, keyvals []any) bool {
+	switch msg {
+	case "group manage loop errored", "unable to open connection to broker":
+		return true // "kafka group failed" and "kafka broker unreachable"
+	case "read from broker errored, killing connection after 0 successful responses (is SASL missing?)":
+		return true // a broker that stops has this too; where it is the login, the attempt to reach the cluster says so
+	case "produce partition load error, bumping error count on first stored batch":
+		for i := 0; i+1 < len(keyvals); i += 2 {
+			if keyvals[i] == "is_network_err" {
+				return keyvals[i+1] == true // "kafka broker unreachable"
+			}
+		}
+	}
+	return false
 }
 
 // reach keeps which brokers can be reached, and logs when that changes. It is a kgo hook.

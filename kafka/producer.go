@@ -350,11 +350,11 @@ func (p *Producer) Drain(ctx context.Context) error {
 		p.mu.Unlock()
 		for _, cl := range clients {
 			if err := cl.Flush(ctx); err != nil {
-				return fmt.Errorf("%d records are not acknowledged: %w", p.stats.InFlight.Load(), err)
+				return fmt.Errorf("Kafka has not acknowledged %d records: %w", p.stats.InFlight.Load(), err)
 			}
 		}
 		if err := sleep(ctx, 5*time.Millisecond); err != nil { // held for a topic that is not open
-			return fmt.Errorf("%d records are not acknowledged: %w", p.stats.InFlight.Load(), err)
+			return fmt.Errorf("Kafka has not acknowledged %d records: %w", p.stats.InFlight.Load(), err)
 		}
 	}
 	return nil

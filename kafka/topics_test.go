@@ -143,6 +143,7 @@ func TestLogIsQuiet(t *testing.T) {
 		for range 100 {
 			q.Log(kgo.LogLevelWarn, "something")
 			q.Log(kgo.LogLevelWarn, "unable to open connection to broker")
+			q.Log(kgo.LogLevelWarn, "produce partition load error, bumping error count on first stored batch", "topic", "t", "is_network_err", true)
 			q.Log(kgo.LogLevelWarn, "something else")
 			_ = sleep(t.Context(), time.Second) // in the bubble's time
 		}
