@@ -185,9 +185,15 @@ func (c *conn) introduce() error {
 	return nil
 }
 
+// tlsAlert begins the answer of a TLS server to something else [RFC 8446 5.1].
+const tlsAlert = 21
+
 // first reads the first packet, which is a CONNACK from a broker [MQTT-3.2.0-1].
 func (c *conn) first() (packet.Raw, error) {
 	for {
+		if c.n > c.r && c.in[c.r] == tlsAlert {
+			return packet.Raw{}, failed(CauseProtocol, "the other side answers CONNECT in TLS: write mqtts:// or wss:// for its port, or use its port without TLS")
+		}
 		if c.n > c.r && c.in[c.r] != byte(packet.CONNACK)<<4 {
 			return packet.Raw{}, failed(CauseProtocol, "the other side is no MQTT broker, or not at this address: it answers CONNECT with %q", c.in[c.r:min(c.n, c.r+16)])
 		}

@@ -69,6 +69,21 @@ func TestVersionRefusedLater(t *testing.T) {
 	}
 }
 
+// A broker of MQTT 3 has no word for that another client has taken our session: it is asked for when it looks like that.
+func TestAnotherClientSuspected(t *testing.T) {
+	b := newBroker(t)
+	r := start(t, "mqtt://"+b.addr, version("3.1.1"))
+	for n := range 3 {
+		if s := r.Status(); strings.Contains(s.LastError, "client_id") {
+			t.Errorf("after %d: %s", n, s.LastError)
+		}
+		_ = b.welcome(packet.Connack{}).Conn.Close()
+	}
+	mqtttest.Until(t, "it asks for another client", func() bool {
+		return strings.Contains(r.Status().LastError, "does another client use client_id")
+	})
+}
+
 // A refused login is said, and tried again: somebody may put it right.
 func TestRefusedLogin(t *testing.T) {
 	for _, v := range everyVersion {

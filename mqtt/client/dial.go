@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -101,6 +102,8 @@ func explain(err error) error {
 		hint = "the broker's certificate is for another name; set tls.server_name"
 	case errors.As(err, &record), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 		hint = "the broker does not seem to speak TLS there; use its TLS port, or mqtt:// or ws://"
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		hint = "no answer to the TLS handshake; if the broker does not speak TLS there, use its TLS port, or mqtt:// or ws://"
 	default:
 		return err
 	}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -25,6 +26,7 @@ type worker struct {
 
 	version packet.Version // that the broker takes; 0: not found yet
 	hungUp  int            // times in a row that the broker hung up on it
+	evicted int            // times in a row that the broker closed a connection soon after it was made, without a word
 	at      int            // address to try
 	clean   bool           // the session is to be dropped
 	known   []Subscription // of the session
@@ -65,7 +67,7 @@ func (w *worker) run(ctx context.Context, serve func(ctx context.Context, c *con
 			case errAgain:
 				continue
 			}
-			w.lost(err)
+			w.lost(c, err)
 		} else if ctx.Err() == nil {
 			w.c.stats.Failures[causeOf(err)].Add(1)
 			w.problem("cannot connect to the broker", err)
@@ -151,10 +153,22 @@ func (w *worker) connected(c *conn) {
 	})
 }
 
-// lost notes the end of a connection.
-func (w *worker) lost(err error) {
+// evictions is how many of them in a row make another client likely: MQTT 3 has no word for that one has taken over.
+const evictions = 3
+
+// lost notes the end of c.
+func (w *worker) lost(c *conn, err error) {
 	cause := causeOf(err)
 	w.c.stats.Losses[cause].Add(1)
+	var f *failure
+	if cause == CauseNetwork && errors.As(err, &f) && f.remote && time.Since(c.since) < steady {
+		w.evicted++
+	} else {
+		w.evicted = 0
+	}
+	if w.evicted >= evictions {
+		err = fmt.Errorf("%w, %d times in a row soon after we connected: does another client use client_id %s?", err, w.evicted, w.id)
+	}
 	w.problem("connection lost", err)
 	if cause == CauseTaken {
 		w.log.Error("another client uses our client identifier: another Linkspan outside of this fleet, or a process that has taken "+
