@@ -20,7 +20,6 @@ import (
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/mqtt/internal/address"
-	"github.com/linkspan/linkspan/mqtt/internal/envelope"
 	"github.com/linkspan/linkspan/session"
 )
 
@@ -33,6 +32,7 @@ type Listener struct {
 	tls      *tls.Config // nil: plain
 	socket   net.Listener
 	stats    Stats
+	refusals refusals
 	slots    linkspan.Slots[receipt]
 
 	// Of Run.
@@ -236,8 +236,7 @@ func (l *Listener) settled(err error) {
 	case err == nil:
 		l.stats.Acked[0].Add(1)
 	case linkspan.IsPermanent(err):
-		reason, _ := envelope.Refusal(err)
-		l.stats.rejected(reason)
+		l.rejected("", err)
 	default:
 		l.stats.Abandoned.Add(1)
 	}

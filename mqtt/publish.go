@@ -203,8 +203,7 @@ func (c *conn) refuse(err error, ack *packet.Ack) *ending {
 		}
 		return &ending{reason: packet.ServerBusy, text: "the message could not be stored"}
 	}
-	reason, text := envelope.Refusal(err)
-	c.l.stats.rejected(reason)
+	reason, text := c.l.rejected(c.client, err)
 	if c.version < packet.V5 {
 		return &ending{reason: reason, text: text}
 	}
