@@ -3,6 +3,7 @@ package strict
 import (
 	"encoding"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -175,8 +176,27 @@ func (d *Decoder) scalar(path string, n *yaml.Node, v reflect.Value) {
 			d.problem(path, n, "%v", err)
 			return
 		}
-		d.problem(path, n, "%s is not %s", shown, wanted(v))
+		d.problem(path, n, "%s is not %s%s", shown, wanted(v), spelled(v, text))
 	}
+}
+
+// spelled tells how to write a size that has a unit.
+func spelled(v reflect.Value, text string) string {
+	number := strings.TrimRight(text, "BbiKkMmGgTt ")
+	unit := strings.ToUpper(strings.TrimSpace(text[len(number):]))
+	size, err := strconv.ParseFloat(number, 64)
+	if err != nil || unit == "" || !v.CanInt() {
+		return ""
+	}
+	of := 1000.0
+	if strings.Contains(unit, "I") {
+		of = 1024
+	}
+	size *= math.Pow(of, float64(strings.IndexByte("BKMGT", unit[0])))
+	if size < 1 || size > 1<<60 {
+		return ""
+	}
+	return fmt.Sprintf("; write %.0f", size)
 }
 
 var durationType = reflect.TypeFor[time.Duration]()

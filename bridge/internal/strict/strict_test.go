@@ -169,6 +169,8 @@ func TestProblems(t *testing.T) {
 		{"garden: {whatever: 1}", "h.yaml:1:10: garden.whatever: unknown key; known keys here: trees, gate"},
 		{"hidden: 1", "h.yaml:1:1: hidden: unknown key; known keys here: name, doors, port,"},
 		{"doors: many", `h.yaml:1:8: doors: "many" is not a whole number`},
+		{"doors: 10 GiB", `h.yaml:1:8: doors: "10 GiB" is not a whole number; write 10737418240`},
+		{"doors: 1.5kB", `h.yaml:1:8: doors: "1.5kB" is not a whole number; write 1500`},
 		{"port: 70000", `h.yaml:1:7: port: "70000" is not a whole number from 0 to 65535`},
 		{"ratio: x", `h.yaml:1:8: ratio: "x" is not a number`},
 		{"open: yes", `h.yaml:1:7: open: "yes" is not true or false`},
