@@ -80,7 +80,7 @@ func (c *Config) validateSpool(p *problems) {
 		}
 		switch {
 		case ack == spool.AckSpool && !c.spooled():
-			p.add(key+".ack", "spool needs one, and spool.dir is off; name a directory there")
+			p.add(key+".ack", "spool needs a spool, and spool.dir is off; name a directory there")
 		case r.Full != "" && (ack == spool.AckKafka || ack == spool.AckMemory):
 			p.add(key+".full", "it says what happens when the spool is full, but with ack: %v nothing goes there; take it away", ack)
 		}

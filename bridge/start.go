@@ -74,6 +74,9 @@ func (b *bridge) startClient(parts *parts) (err error) {
 	}
 	parts.onStop(func(ctx context.Context) error {
 		defer b.client.Close()
+		if b.spool != nil && !b.client.Connected() && b.spool.Settled() {
+			return nil // what Kafka has not acknowledged is on disk, and goes to it after the next start
+		}
 		return b.client.Producer().Drain(ctx)
 	})
 	return nil

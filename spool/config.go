@@ -63,7 +63,7 @@ func (c *Config) Validate() error {
 	check("min_free", c.MinFree >= 0, "must not be negative; 0 fills the disk")
 	check("max_age", c.MaxAge >= 0, "must not be negative; 0 keeps messages for ever")
 	check("segment_bytes", c.SegmentBytes >= 64<<10 && c.SegmentBytes <= c.MaxBytes/4,
-		"must be at least 65536 and at most a quarter of max_bytes, is %d", c.SegmentBytes)
+		"must be at least 65536 and at most a quarter of max_bytes, is %d; set it to %d", c.SegmentBytes, max(c.MaxBytes/16&^65535, 65536))
 	check("after", c.After >= 4*tick && c.After <= time.Hour, "must be between %v and 1h, is %v", 4*tick, c.After)
 	check("drain.max_in_flight", c.Drain.MaxInFlight >= 1, "must be at least 1, is %d", c.Drain.MaxInFlight)
 	check("drain.refill", c.Drain.Refill >= 0 && c.Drain.Refill < max(c.Drain.MaxInFlight, 1), "must be less than max_in_flight, is %d", c.Drain.Refill)

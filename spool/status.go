@@ -104,7 +104,7 @@ type LaneCounters struct {
 
 // Stats counts what the spool did since it was opened.
 type Stats struct {
-	// Takeovers counts how often a lane went to the spool, Returns how often one came back to the direct way, Rewinds
+	// Takeovers counts how often Kafka left a lane to the spool, Returns how often one that had used it came back to the direct way, Rewinds
 	// how often a lane was drained once more from its first message that Kafka gave back.
 	Takeovers, Returns, Rewinds atomic.Uint64
 	// LeftBehind counts how often a lane did not get on, and others went past it.
@@ -226,6 +226,10 @@ func (l *lane) status() LaneStatus {
 	return st
 }
 
+// Settled reports whether nothing is in flight that anybody waits for. What is on disk is not waited for while there is no
+// connection to Kafka.
+func (s *Spool) Settled() bool { return s.settled() }
+
 // judge says how all of it is. It never says ok while something is dropped.
 func (st *Status) judge() (Verdict, string) {
 	worst, reason := OK, ""
@@ -244,10 +248,10 @@ func (st *Status) judge() (Verdict, string) {
 				say(NotReady, "route %s holds its senders back: %s", l.Name, st.Disk.why())
 			}
 		case Spooling:
-			say(Degraded, "buffering: route %s has %d messages (%d bytes) in the spool, the oldest for %v", l.Name, l.Messages, l.Bytes, l.Oldest.Round(time.Second))
+			say(Degraded, "buffering: route %s has %d messages in the spool, the oldest for %v", l.Name, l.Messages, l.Oldest.Round(time.Second))
 		case Draining:
 			if l.Oldest > patienceWithDrain {
-				say(Degraded, "draining: route %s has %d messages (%d bytes) in the spool, the oldest for %v", l.Name, l.Messages, l.Bytes, l.Oldest.Round(time.Second))
+				say(Degraded, "draining: route %s has %d messages in the spool, the oldest for %v", l.Name, l.Messages, l.Oldest.Round(time.Second))
 			}
 		}
 	}

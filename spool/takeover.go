@@ -88,6 +88,7 @@ func (l *lane) watch(now uint32, patience time.Duration) {
 	}
 	n := l.fallBehind()
 	l.mu.Unlock()
+	l.s.stats.Takeovers.Add(1)
 	l.s.told(l, slog.LevelWarn, "spool takes over: Kafka does not answer, and devices get their acknowledgements from the disk", "taken", n, "waited", max(age, stuck))
 }
 
@@ -106,7 +107,6 @@ func (s *Spool) takes(l *lane) bool {
 func (l *lane) fallBehind() (taken int) {
 	l.behind.Store(true)
 	l.answered, l.wrote = false, false
-	l.s.stats.Takeovers.Add(1)
 	for f := l.direct.head; f != nil; {
 		next := f.next
 		if !f.keeping {
@@ -142,6 +142,7 @@ func (l *lane) giveBack(f *flight) {
 		l.retry = l.s.clock.Load() + l.backoff
 	}
 	if !l.behind.Load() {
+		l.s.stats.Takeovers.Add(1)
 		l.fallBehind()
 	}
 }
@@ -158,8 +159,8 @@ func (l *lane) tryReturn(passed uint64) {
 	l.mu.Lock()
 	ok := !l.closed && !l.failed && l.again == nil && l.last <= passed &&
 		(l.window.head == nil || l.answered && l.oldest(s.clock.Load()) < s.cfg.After)
-	level, inFlight := slog.LevelDebug, l.window.n
-	if l.wrote {
+	level, inFlight, wrote := slog.LevelDebug, l.window.n, l.wrote
+	if wrote {
 		level = slog.LevelInfo
 	}
 	if ok {
@@ -167,7 +168,9 @@ func (l *lane) tryReturn(passed uint64) {
 	}
 	l.mu.Unlock()
 	if ok {
-		s.stats.Returns.Add(1)
+		if wrote { // else it was only the start that kept it from Kafka
+			s.stats.Returns.Add(1)
+		}
 		s.told(l, level, "spool drained: directly to Kafka again", "in_flight", inFlight)
 	}
 }
@@ -200,6 +203,9 @@ func (s *Spool) told(l *lane, level slog.Level, what string, more ...any) {
 	if !s.log.Enabled(context.Background(), level) {
 		return
 	}
-	b := s.backlog(l)
-	s.log.Log(context.Background(), level, what, append([]any{"route", l.Name, "messages", b.Messages, "bytes", b.Bytes}, more...)...)
+	about := []any{"route", l.Name}
+	if b := s.backlog(l); b.Messages > 0 {
+		about = append(about, "messages", b.Messages, "bytes", b.Bytes)
+	}
+	s.log.Log(context.Background(), level, what, append(about, more...)...)
 }
