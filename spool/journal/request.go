@@ -169,8 +169,10 @@ func (j *Journal) answerAll() error {
 		}
 		if err != nil {
 			a.Error = err.Error()
+			j.log.Warn("spool: a request to drop messages fails", "route", d.Lane, "err", err)
+		} else {
+			j.log.Info("spool: messages dropped on request", "route", d.Lane, "messages", a.Messages)
 		}
-		j.log.Info("spool: entries dropped on request", "lane", d.Lane, "messages", a.Messages, "error", a.Error)
 		if p, err = json.Marshal(a); err == nil {
 			err = replaceFile(j.os, "request.answer", filepath.Join(j.o.Dir, id+answerSuffix), p)
 		}
