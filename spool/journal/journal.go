@@ -74,7 +74,7 @@ type Options struct {
 	MinFree int64
 	// OS is what files are reached through. Default: the operating system.
 	OS OS
-	// Log is told of faults and of their end. Default: nowhere.
+	// Log is told of faults and of their end, and what was cut at the start. Default: nowhere.
 	Log *slog.Logger
 }
 
@@ -130,7 +130,7 @@ type Journal struct {
 	pending atomic.Int64  // bytes in front and back
 	used    atomic.Int64  // bytes of all segments, the active one as far as it is written
 	free    atomic.Int64  // bytes of the file system, read each second
-	damaged atomic.Uint64 // entries that could not be read
+	damaged atomic.Uint64 // places that could not be read
 
 	fault     atomic.Pointer[Fault]
 	chore     atomic.Pointer[Fault]
@@ -174,6 +174,7 @@ func Open(o Options) (*Journal, Recovery, error) {
 	}
 	j.lock = lock
 	r, err := j.recover()
+	j.tell(&r)
 	if err == nil {
 		err = j.begin()
 	}

@@ -1,10 +1,12 @@
 package journal
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -81,23 +83,25 @@ func (j *Journal) recover() (r Recovery, err error) {
 	}
 	j.findSalt(firsts)
 	top := max(at.synced, at.next-min(at.next, 1))
-	for i, first := range firsts {
-		limit, last := uint64(math.MaxUint64), i == len(firsts)-1
-		if !last {
-			limit = firsts[i+1]
-		}
-		s, err := j.load(&r, first, limit, last, at.synced)
+	// From the end on, as a segment ends where the next one with entries begins. One without was made in vain, when the disk failed,
+	// and removed; a loss of power can bring its name back, while the one before went on.
+	limit := uint64(math.MaxUint64)
+	for _, first := range slices.Backward(firsts) {
+		s, err := j.load(&r, first, limit, at.synced)
 		if err != nil {
 			return r, err
 		}
 		top = max(top, first-1)
 		if s != nil {
+			limit = first
 			top = max(top, s.last())
 			j.synced.Store(max(j.synced.Load(), s.last()))
 			j.segments = append(j.segments, s)
 			j.used.Add(s.size)
 		}
 	}
+	slices.Reverse(j.segments)
+	slices.Reverse(r.Cuts)
 	for _, s := range j.segments {
 		for _, t := range s.index.tallies {
 			j.lanes.upTo(t.lane)
@@ -116,6 +120,24 @@ func (j *Journal) recover() (r Recovery, err error) {
 	}
 	r.Segments, r.Bytes, r.Took = len(j.segments), j.used.Load(), time.Since(began)
 	return r, nil
+}
+
+// tell logs what was lost, and counts it (P2).
+func (j *Journal) tell(r *Recovery) {
+	for _, c := range r.Cuts {
+		level, what := slog.LevelWarn, "spool: what was on its way to the disk when the process ended, and not acknowledged, was cut off"
+		if c.Acked {
+			j.damaged.Add(1)
+			level, what = slog.LevelError, "spool: the disk has lost what was on it: messages that were acknowledged are missing"
+		}
+		j.log.Log(context.Background(), level, what, "file", c.File, "offset", c.Off, "bytes", c.Bytes, "reason", c.Reason, "messages", c.Entries)
+	}
+	if r.LanesLost {
+		j.log.Error("spool: the names of the routes are lost; what they had in the spool is delivered all the same, as lane-1, lane-2 and so on", "dir", j.o.Dir)
+	}
+	if r.PositionsLost {
+		j.log.Error("spool: it is lost how much of the spool was delivered; what is still there comes twice", "dir", j.o.Dir)
+	}
 }
 
 // loadLanes reads the names of the lanes.
@@ -173,7 +195,7 @@ func readHead(f File) (salt uint32, err error) {
 
 // load reads segment first, whose entries are below limit. Without an index it is read through, and then sealed: nothing
 // is appended to a file that a crash may have left half written. It returns nil for a segment without entries, which goes.
-func (j *Journal) load(r *Recovery, first, limit uint64, last bool, synced uint64) (*segment, error) {
+func (j *Journal) load(r *Recovery, first, limit, synced uint64) (*segment, error) {
 	s := &segment{first: first, path: filepath.Join(j.o.Dir, segmentName(first)), sealed: true, whole: true}
 	flag := os.O_RDWR
 	if j.viewing {
@@ -199,7 +221,7 @@ func (j *Journal) load(r *Recovery, first, limit uint64, last bool, synced uint6
 		return s, nil
 	}
 	r.Scanned++
-	trust := limit - 1
+	trust, last := limit-1, limit == math.MaxUint64
 	if last {
 		trust = synced
 	}

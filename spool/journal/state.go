@@ -31,7 +31,7 @@ type State struct {
 	Segments int
 	Pending  int64  // bytes that wait for the disk
 	Free     int64  // bytes of the file system
-	Damaged  uint64 // places that could not be read since Open
+	Damaged  uint64 // places that could not be read, at Open and since: what was acknowledged there is lost
 
 	Commits uint64        // writes with a sync, that came back since Open, each for all entries that waited
 	Time    time.Duration // that they took together
