@@ -154,7 +154,7 @@ func (l *lane) meet(seq uint64) (f *flight, dropped []func(error)) {
 		}
 		l.written.remove(f)
 		dropped = l.missed(f, dropped)
-		l.s.free(f)
+		l.free(f)
 	}
 	return nil, dropped
 }
@@ -174,7 +174,7 @@ func (l *lane) missed(f *flight, dropped []func(error)) []func(error) {
 // enter puts f, the flight of entry seq or nil, into the window, where it may be already. The caller holds mu.
 func (l *lane) enter(f *flight, seq uint64) *flight {
 	if f == nil {
-		f = l.s.flight(l, nil, false)
+		f = l.flight(nil, false)
 		f.seq = seq
 	}
 	if f.list == &l.written {

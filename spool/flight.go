@@ -31,24 +31,32 @@ type flight struct {
 	err     error // of the producer, when it gave an answer
 }
 
-// flight returns one for a message of l.
-func (s *Spool) flight(l *lane, done func(error), mute bool) *flight {
-	f, _ := s.flights.Get().(*flight)
+// maxSpare bounds the flights that a lane keeps for what comes.
+const maxSpare = 1 << 14
+
+// flight returns one for a message of l. The caller holds mu.
+func (l *lane) flight(done func(error), mute bool) *flight {
+	f := l.spare
 	if f == nil {
-		f = new(flight)
+		f = &flight{lane: l}
 		f.promise, f.synced = f.promised, f.onDisk
+	} else {
+		l.spare, f.next = f.next, nil
+		l.spares--
 	}
-	f.lane, f.done, f.mute = l, done, mute
+	f.done, f.mute = done, mute
 	return f
 }
 
-// free gives f back if nobody has it.
-func (s *Spool) free(f *flight) {
-	if f.list != nil || f.keeping || f.sent || f.writing {
+// free gives f back if nobody has it. The caller holds mu. That is held anyway, and makes this less than a sync.Pool would be,
+// where those who give back run on other processors than those who take.
+func (l *lane) free(f *flight) {
+	if f.list != nil || f.keeping || f.sent || f.writing || l.spares == maxSpare {
 		return
 	}
-	*f = flight{promise: f.promise, synced: f.synced}
-	s.flights.Put(f)
+	*f = flight{lane: l, promise: f.promise, synced: f.synced, next: l.spare}
+	l.spare = f
+	l.spares++
 }
 
 // tell takes the sender's function out of f: whoever gets it calls it, without a lock.
@@ -85,7 +93,7 @@ func (f *flight) onDisk(err error) {
 	if f.list == &l.written && !f.sent && !f.over && f.done == nil { // the journal knows all there is to know
 		l.written.remove(f)
 	}
-	l.s.free(f)
+	l.free(f)
 	l.mu.Unlock()
 	if done != nil {
 		done(err)

@@ -105,7 +105,7 @@ func (l *lane) drop(upTo uint64, reason *atomic.Uint64) (bytes int64) {
 		}
 		l.written.remove(f)
 		dropped = l.missed(f, dropped)
-		l.s.free(f)
+		l.free(f)
 	}
 	l.cursor = max(l.cursor, upTo)
 	l.cut, l.reason = upTo, reason

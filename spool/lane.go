@@ -52,6 +52,9 @@ type lane struct {
 	wrote    bool // since then something was written
 	rates    rates
 
+	spare  *flight // those that nobody has, by next
+	spares int
+
 	head  []byte           // scratch for heads
 	shown linkspan.Message // scratch for what the producer shows
 }
@@ -74,7 +77,7 @@ func (s *Spool) Send(ctx context.Context, m *linkspan.Message, done func(error))
 		l.spool(m, done) // unlocks
 		return
 	}
-	f := s.flight(l, done, m.Mute)
+	f := l.flight(done, m.Mute)
 	f.keeping, f.sent, f.since, f.attempts = true, true, s.clock.Load(), 1
 	l.direct.push(f)
 	l.mu.Unlock()
@@ -125,7 +128,7 @@ func (l *lane) spool(m *linkspan.Message, done func(error)) {
 		done(err)
 		return
 	}
-	f := l.s.flight(l, done, m.Mute)
+	f := l.flight(done, m.Mute)
 	if done = nil; l.Ack == AckMemory {
 		done = f.tell()
 	}
@@ -245,7 +248,7 @@ func (l *lane) settled(f *flight) {
 		if f.list == &l.written && f.done == nil && !f.over && !f.writing {
 			l.written.remove(f) // it came back, and is on disk: from there it is read
 		}
-		l.s.free(f)
+		l.free(f)
 		return
 	}
 	l.advance()
@@ -260,7 +263,7 @@ func (l *lane) advance() {
 			l.again = f.next
 		}
 		l.window.remove(f)
-		l.s.free(f)
+		l.free(f)
 	}
 	if upTo > 0 {
 		l.s.journal.Settle(l.number, upTo)

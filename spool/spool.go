@@ -78,8 +78,7 @@ type Spool struct {
 	from     uint64 // where the drain begins
 	lanes    []*lane
 	byName   map[string]*lane
-	byNumber []*lane   // by journal.Lane; nil for those that nobody has
-	flights  sync.Pool // of *flight
+	byNumber []*lane // by journal.Lane; nil for those that nobody has
 
 	clock  atomic.Uint32 // ticks
 	away   atomic.Int64  // bytes out of the spool that the producer has
