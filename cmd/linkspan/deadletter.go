@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/linkspan/linkspan/bridge"
 )
@@ -85,7 +88,7 @@ func (c letterLs) Run(p *program) error {
 		if l.Replayed {
 			reason = "(sent again) " + reason
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", clock(l.Time), l.At(), way(l), dash(l.Route), dash(l.Endpoint), l.Topic, l.Size, reason)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", clock(l.Time), l.At(), way(l), dash(l.Route), dash(l.Endpoint), dash(l.Topic), l.Size, shown(reason))
 	}
 	return w.Flush()
 }
@@ -98,12 +101,22 @@ func way(l bridge.Letter) string {
 	return "up"
 }
 
-// dash stands for nothing in a column.
+// dash is shown, and stands for nothing in a column.
 func dash(text string) string {
 	if text == "" {
 		return "-"
 	}
-	return text
+	return shown(text)
+}
+
+// shown returns what others have written as a terminal may have it. MQTT lets every character into topics and names of user
+// properties: one that moves the cursor, or begins another line, is written as in a Go string.
+func shown(text string) string {
+	odd := func(r rune) bool { return !strconv.IsPrint(r) }
+	if utf8.ValidString(text) && !strings.ContainsFunc(text, odd) {
+		return text
+	}
+	return strconv.Quote(text)
 }
 
 // clock tells a time in a column: in UTC, as logs and Kafka's tools do.
@@ -167,7 +180,7 @@ func (c letterReplay) Run(p *program) error {
 			if r.Err != nil {
 				outcome = "left: " + r.Err.Error()
 			}
-			fmt.Fprintf(p.stdout, "%s  %s  %s%s  %s\n", l.At(), way(l), l.Topic, to, outcome)
+			fmt.Fprintf(p.stdout, "%s  %s  %s%s  %s\n", l.At(), way(l), dash(l.Topic), to, shown(outcome))
 		},
 	}, p.quiet())
 	if err = errors.Join(err, declined); err != nil {

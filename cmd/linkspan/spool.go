@@ -248,7 +248,7 @@ func (c spoolCat) Run(p *program) error {
 			}
 			line("key", readable(m.Record.Key))
 			for _, h := range m.Record.Headers {
-				line("header", h.Key+": "+readable(h.Value))
+				line("header", shown(h.Key)+": "+readable(h.Value))
 			}
 			if m.Record.Tombstone {
 				line("value", "none: it deletes its key")

@@ -267,3 +267,15 @@ func TestSpoolMistakes(t *testing.T) {
 		}
 	}
 }
+
+// What devices have written does not reach the terminal as it is: no escape sequence, and no line that looks like another message.
+func TestShown(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "-", "a/b": "a/b", "größe/{x}": "größe/{x}", `say "hi"`: `say "hi"`, "a\x1b[2J": `"a\x1b[2J"`, "a\n4711  all": `"a\n4711  all"`,
+		"a\tb": `"a\tb"`, "\u202ea": `"\u202ea"`, "\u009b2J": `"\u009b2J"`, "\x9b2J": `"\x9b2J"`,
+	} {
+		if got := dash(text); got != want {
+			t.Errorf("%q: %s", text, got)
+		}
+	}
+}
