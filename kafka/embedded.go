@@ -124,43 +124,11 @@ func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, disk disk) (_ *Embedded
 		return nil, fmt.Errorf("kafka.embedded.listen: %w; stop what listens there, or choose another address", err)
 	}
 	e.addr = e.advertised(ln.Addr())
-	segment := min(max(cfg.RetentionBytes/8, 1<<17), 64<<20)
-	opts := []kfake.Opt{
-		kfake.NumBrokers(1), kfake.ClusterID("linkspan-embedded"), kfake.DefaultNumPartitions(cfg.Partitions),
-		kfake.ListenFn(func(string, string) (net.Listener, error) { return listener{ln, e.addr}, nil }),
-		kfake.DataDir(cfg.Dir),
-		kfake.WithLogger(kfakeLog{log}), kfake.MaxVersions(versions()),
-		kfake.BrokerConfigs(map[string]string{
-			"log.retention.ms":    strconv.FormatInt(cfg.Retention.Milliseconds(), 10),
-			"log.retention.bytes": strconv.FormatInt(cfg.RetentionBytes, 10),
-			"log.segment.bytes":   strconv.FormatInt(segment, 10),
-			"message.max.bytes":   strconv.FormatInt(int64(cfg.MaxMessageBytes), 10),
-			// One broker waits for nobody when a group's only member joins.
-			"group.min.session.timeout.ms": strconv.FormatInt(minSession.Milliseconds(), 10),
-		}),
-	}
-	if cfg.Flush == 0 {
-		opts = append(opts, kfake.SyncWrites())
-	}
-	if e.cluster, err = kfake.NewCluster(opts...); err != nil {
+	if e.cluster, err = kfake.NewCluster(e.options(ln)...); err != nil {
 		ln.Close()
 		return nil, fmt.Errorf("kafka.embedded.dir %s: %w; move it away to start afresh", cfg.Dir, err)
 	}
-	// All that we add to the broker is a fault that looks at requests in the broker's own loop. Its control functions run beside the
-	// loop, which then takes a request more while it is being closed, and forgets about it.
-	//
-	// What the disk may not hold is refused before it is tried: after a write that fails half-way the broker has already counted the
-	// batch's sequence numbers as seen, and would acknowledge a repeat without storing it (P1).
-	e.cluster.Fault(
-		kfake.Fault{
-			Keys: []kmsg.Key{kmsg.Produce, kmsg.CreateTopics}, Err: kerr.KafkaStorageError, Count: -1,
-			When: func(req kmsg.Request) bool { e.took.Store(true); return !e.room(payload(req)) },
-		},
-		kfake.Fault{
-			Keys: []kmsg.Key{kmsg.Metadata}, Observe: true, Count: -1,
-			When: func(req kmsg.Request) bool { e.notice(req.(*kmsg.MetadataRequest)); return false },
-		},
-	)
+	e.watch()
 	waiting, err := newWaiters(e.cluster, ln.Addr().String())
 	if err != nil {
 		e.cluster.Close()
@@ -175,6 +143,50 @@ func startEmbedded(cfg EmbeddedConfig, log *slog.Logger, disk disk) (_ *Embedded
 		e.ended.Go(func() { e.flushes(ctx) })
 	}
 	return e, nil
+}
+
+// options are those of a broker that listens on ln.
+func (e *Embedded) options(ln net.Listener) []kfake.Opt {
+	cfg := &e.cfg
+	segment := min(max(cfg.RetentionBytes/8, 1<<17), 64<<20)
+	opts := []kfake.Opt{
+		kfake.NumBrokers(1), kfake.ClusterID("linkspan-embedded"), kfake.DefaultNumPartitions(cfg.Partitions),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return listener{ln, e.addr}, nil }),
+		kfake.DataDir(cfg.Dir),
+		kfake.WithLogger(kfakeLog{e.log}), kfake.MaxVersions(versions()),
+		kfake.BrokerConfigs(map[string]string{
+			"log.retention.ms":    strconv.FormatInt(cfg.Retention.Milliseconds(), 10),
+			"log.retention.bytes": strconv.FormatInt(cfg.RetentionBytes, 10),
+			"log.segment.bytes":   strconv.FormatInt(segment, 10),
+			"message.max.bytes":   strconv.FormatInt(int64(cfg.MaxMessageBytes), 10),
+			// One broker waits for nobody when a group's only member joins.
+			"group.min.session.timeout.ms": strconv.FormatInt(minSession.Milliseconds(), 10),
+		}),
+	}
+	if cfg.Flush == 0 {
+		opts = append(opts, kfake.SyncWrites())
+	}
+	return opts
+}
+
+// watch has the broker refuse what the disk may not hold, and tell of topics that clients want.
+//
+// All that we add to the broker is a fault that looks at requests in the broker's own loop. Its control functions run beside the
+// loop, which then takes a request more while it is being closed, and forgets about it.
+//
+// What the disk may not hold is refused before it is tried: after a write that fails half-way the broker has already counted the
+// batch's sequence numbers as seen, and would acknowledge a repeat without storing it (P1).
+func (e *Embedded) watch() {
+	e.cluster.Fault(
+		kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Produce, kmsg.CreateTopics}, Err: kerr.KafkaStorageError, Count: -1,
+			When: func(req kmsg.Request) bool { e.took.Store(true); return !e.room(payload(req)) },
+		},
+		kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Metadata}, Observe: true, Count: -1,
+			When: func(req kmsg.Request) bool { e.notice(req.(*kmsg.MetadataRequest)); return false },
+		},
+	)
 }
 
 // versions are those of requests that the broker takes. A broker that was killed has forgotten which batches its producers have sent.

@@ -16,7 +16,8 @@ import (
 func TestDeadLetters(t *testing.T) {
 	t.Parallel() // it waits more than it works
 	const down = `{from: "kafka:found", to: "mqtt:found/{key}"}`
-	bridge := spawn(t, append(freePorts(), `LINKSPAN_ROUTES=[{name: few, from: "mqtt:+/{n}", to: "kafka:few.{n}", max_topics: 1}, `+down+`]`), "run")
+	onePartition := "LINKSPAN_KAFKA_EMBEDDED_PARTITIONS=1" // one order for all
+	bridge := spawn(t, append(freePorts(), onePartition, `LINKSPAN_ROUTES=[{name: few, from: "mqtt:+/{n}", to: "kafka:few.{n}", max_topics: 1}, `+down+`]`), "run")
 	addr := bridge.until(&bridge.stdout, `devices +mqtt://(\S+) `)[1]
 	environ := []string{"LINKSPAN_KAFKA_BROKERS=" + bridge.until(&bridge.stdout, `Kafka +(127\S+)\n`)[1]}
 	bridge.until(&bridge.stdout, `Ctrl-C`)
