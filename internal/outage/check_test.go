@@ -178,6 +178,9 @@ func (w *world) readAll(visit func(*linkspan.Message)) {
 	}
 }
 
+// dropped reports whether err tells a sender that still waited that its message was dropped.
+func dropped(err error) bool { return strings.Contains(err.Error(), "was dropped from the spool") }
+
 // compare checks the promises for each message.
 func (w *world) compare(found map[*message]*finding) {
 	type sums struct {
@@ -200,6 +203,9 @@ func (w *world) compare(found map[*message]*finding) {
 			}
 			if m.state == refused && errors.Is(m.fate, linkspan.ErrQuota) {
 				sum.quota++
+			}
+			if m.state == refused && dropped(m.fate) {
+				sum.missing = append(sum.missing, m.String()+" (and was told)")
 			}
 			if f.records+f.letters > 1 && !w.rough && !w.again {
 				w.failf("%v is there %d times and %d times in the dead letter topic, and nothing was killed", m, f.records, f.letters)

@@ -244,7 +244,7 @@ func (d *device) settled(p *process, conn int, m *message, err error) {
 		return
 	case linkspan.IsPermanent(err):
 		m.state, m.fate = refused, err
-		if d.mute && !errors.Is(err, linkspan.ErrQuota) {
+		if d.mute && !errors.Is(err, linkspan.ErrQuota) && !dropped(err) {
 			d.w.failf("%v is refused to one who cannot hear it: %v", m, err)
 		}
 	case d.qos == 0:
