@@ -161,6 +161,31 @@ func TestRequestWithoutAnswer(t *testing.T) {
 	}
 }
 
+// A request that cannot be read is told so, and keeps no other from being carried out; the disk has not failed.
+func TestRequestOfAnotherUser(t *testing.T) {
+	disk := journaltest.New()
+	j, _, err := Open(Options{Dir: "/spool", OS: disk, SegmentBytes: MinSegment})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.Append(lane(t, j, "a"), nil, []byte("x"), func(error) {})
+	if err := j.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	disk.SetContent("/spool/A.request", nil)
+	disk.SetContent("/spool/B.request", []byte(`{"lane": "a", "all": true}`))
+	disk.FailOnce("request.read", 1, os.ErrPermission)
+	if err := j.Chores(); err != nil {
+		t.Error(err)
+	}
+	if p := string(disk.Content("/spool/A.answer")); !strings.Contains(p, "permission") {
+		t.Errorf("%s", p)
+	}
+	if p := string(disk.Content("/spool/B.answer")); !strings.Contains(p, `"messages":1`) || j.Backlog(1).Messages != 0 {
+		t.Errorf("%s", p)
+	}
+}
+
 // The child of TestKill: it appends, and prints the number of each entry that is acknowledged.
 func TestMain(m *testing.M) {
 	dir := os.Getenv("JOURNAL_CHILD")

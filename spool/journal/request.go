@@ -150,35 +150,41 @@ func (j *Journal) answerAll() error {
 		return failed("request.list", err)
 	}
 	for _, name := range names {
-		id, ok := strings.CutSuffix(name, requestSuffix)
-		if !ok {
-			continue
+		if id, ok := strings.CutSuffix(name, requestSuffix); ok {
+			err = errors.Join(err, j.answer(filepath.Join(j.o.Dir, name), filepath.Join(j.o.Dir, id+answerSuffix)))
 		}
-		path := filepath.Join(j.o.Dir, name)
-		p, err := readFile(j.os, "request.read", path, maxRequest)
-		if isNotExist(err) {
-			continue // taken back
-		}
-		if err != nil {
-			return failed("request.read", err)
-		}
-		var d Drop
-		var a answer
-		if err = json.Unmarshal(p, &d); err == nil {
-			a.Dropped, err = j.drop(d)
-		}
-		if err != nil {
-			a.Error = err.Error()
-			j.log.Warn("spool: a request to drop messages fails", "route", d.Lane, "err", err)
-		} else {
-			j.log.Info("spool: messages dropped on request", "route", d.Lane, "messages", a.Messages)
-		}
-		if p, err = json.Marshal(a); err == nil {
-			err = replaceFile(j.os, "request.answer", filepath.Join(j.o.Dir, id+answerSuffix), p)
-		}
-		if err = errors.Join(err, j.os.Remove("request.remove", path)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return failed("request.answer", err)
-		}
+	}
+	return err
+}
+
+// answer carries out one request. One that cannot be read, as another user's may be, keeps no other from being answered.
+func (j *Journal) answer(request, to string) error {
+	var d Drop
+	var a answer
+	p, err := readFile(j.os, "request.read", request, maxRequest)
+	if isNotExist(err) {
+		return nil // taken back
+	}
+	if errors.Is(err, os.ErrPermission) {
+		err = fmt.Errorf("%w: ask as the user of the process that has the spool, number %d", err, os.Getuid())
+	}
+	if err == nil {
+		err = json.Unmarshal(p, &d)
+	}
+	if err == nil {
+		a.Dropped, err = j.drop(d)
+	}
+	if err != nil {
+		a.Error = err.Error()
+		j.log.Warn("spool: a request to drop messages fails", "route", d.Lane, "err", err)
+	} else {
+		j.log.Info("spool: messages dropped on request", "route", d.Lane, "messages", a.Messages)
+	}
+	if p, err = json.Marshal(a); err == nil {
+		err = replaceFile(j.os, "request.answer", to, p)
+	}
+	if err = errors.Join(err, j.os.Remove("request.remove", request)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return failed("request.answer", err)
 	}
 	return nil
 }
