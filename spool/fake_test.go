@@ -145,23 +145,33 @@ func (c *cluster) answer(part byte, n int) (answered int) {
 	return answered
 }
 
-// fail gives all of p back. The caller holds mu, which is unlocked.
+// fail gives all of p back, and what comes for a moment more: so nothing gets past it that was on its way to Keep. The caller
+// holds mu, which is unlocked.
 func (c *cluster) fail(p *partition, err error) {
 	p.failing = true
-	for len(p.queue) > 0 {
-		back := p.queue
-		p.queue = nil
-		for _, r := range back {
-			c.drop(r)
-		}
-		c.mu.Unlock()
-		for _, r := range back {
-			r.finish(err)
-		}
+	c.giveBack(p, err)
+	time.AfterFunc(time.Millisecond, func() {
 		c.mu.Lock()
+		for len(p.queue) > 0 {
+			c.giveBack(p, err)
+			c.mu.Lock()
+		}
+		p.failing = false
+		c.mu.Unlock()
+	})
+}
+
+// giveBack gives back what p has. The caller holds mu, which is unlocked.
+func (c *cluster) giveBack(p *partition, err error) {
+	back := p.queue
+	p.queue = nil
+	for _, r := range back {
+		c.drop(r)
 	}
-	p.failing = false
 	c.mu.Unlock()
+	for _, r := range back {
+		r.finish(err)
+	}
 }
 
 func (c *cluster) drop(r *fakeRecord) {
