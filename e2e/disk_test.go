@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/linkspan/linkspan/e2e/harness"
 )
@@ -64,6 +65,7 @@ func diskReadOnly(t *testing.T) {
 	must(t, s.lasts(ctx))
 	must(t, via.Heal())
 	must(t, s.fleet.more(ctx, 300))
+	s.lasted = time.Since(s.began)
 	s.finish(t)
 
 	s.Kill()

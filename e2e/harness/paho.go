@@ -138,7 +138,17 @@ func (d *paho5) Subscribe(ctx context.Context, s Subscription) error {
 	return checkGranted(s, fmt.Sprint(suback.Reasons[0]))
 }
 
+// Publish ends with its connection: by itself it may wait for an acknowledgement that cannot come any more.
 func (d *paho5) Publish(ctx context.Context, m Message) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-d.queue.failed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	p := &paho.Publish{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, Properties: &paho.PublishProperties{
 		ContentType: m.ContentType, ResponseTopic: m.ResponseTopic, CorrelationData: m.Correlation,
 	}}

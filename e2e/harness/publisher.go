@@ -163,11 +163,14 @@ func (p *Publisher) converse(ctx context.Context, w *Wire, incoming <-chan Packe
 	if err := w.Flush(); err != nil || p.QoS > 0 {
 		return err
 	}
-	select { // until the other side has read all, and closes [MQTT-3.14.4-3]
-	case <-failed:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%s: the other side does not close: %w", p.Client, ctx.Err())
+	for { // until the other side has read all, and closes [MQTT-3.14.4-3]
+		select {
+		case <-incoming: // answers to pings
+		case <-failed:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("%s: the other side does not close: %w", p.Client, ctx.Err())
+		}
 	}
 }
 
