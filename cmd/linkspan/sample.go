@@ -30,7 +30,7 @@ type connectionFlags struct {
 	Insecure  bool          `help:"Do not verify the broker's certificate."`
 	Protocol  string        `default:"auto" enum:"auto,5,3.1.1,3.1" placeholder:"VERSION" help:"The version of MQTT: auto, 5, 3.1.1 or 3.1. Default auto."`
 	KeepAlive time.Duration `default:"30s" help:"How long the connection may be silent. Default 30s."`
-	Timeout   time.Duration `help:"Give up after that long. Default: never."`
+	Timeout   time.Duration `help:"End after that long, such as 30s. Default: never."`
 	Verbose   bool          `short:"v" help:"Tell more on standard error."`
 }
 
@@ -45,6 +45,14 @@ func (f *connectionFlags) connection(p *program) bridge.SampleConnection {
 		}
 	}
 	return c
+}
+
+// refused is an error in what the user wrote, by the names that flags have.
+func (f *connectionFlags) refused(err error) error {
+	if text, ok := strings.CutPrefix(err.Error(), "dial: "); ok {
+		err = fmt.Errorf("--broker %s: %s", f.Broker, text)
+	}
+	return wrong{err}
 }
 
 func (f *connectionFlags) log(p *program) *slog.Logger {
@@ -89,7 +97,7 @@ func (c pubCommand) Run(p *program) error {
 		Topics: c.Topic, Count: c.Count, Interval: c.Interval, QoS: c.QoS, Retain: c.Retain, Payload: c.Message,
 	}, c.log(p))
 	if report.Sent == 0 && err != nil {
-		return wrong{err}
+		return c.refused(err)
 	}
 	word := "acknowledged"
 	if c.QoS == 0 {
@@ -107,9 +115,10 @@ type subCommand struct {
 }
 
 func (subCommand) Help() string {
-	return `The topics may have the wildcards + and #. It connects again as often as it has to. A message is acknowledged when it is printed.
+	return `The topics may have the wildcards + and #. It connects again as often as it has to. A message is acknowledged when it is printed. With --timeout or a signal it ends with the number of messages on standard error; the exit code is 1 if --count asked for more.
 
     linkspan sub 'sensors/#'
+    linkspan sub 'sensors/#' --timeout 10s
     linkspan sub 'line/+' 'alarms/#' -n 1000 -f '{n} {topic} {qos} {payload}'
     MQTT_PASSWORD=... linkspan sub '#' -b wss://broker.example.org/mqtt -u ada
 `
@@ -118,12 +127,15 @@ func (subCommand) Help() string {
 func (c subCommand) Run(p *program) error {
 	ctx, stop := c.untilStopped()
 	defer stop()
+	start := time.Now()
 	n, err := bridge.Subscribe(ctx, c.connection(p), bridge.SampleSubscription{Topics: c.Topic, Count: c.Count, QoS: c.QoS, Format: c.Format}, p.stdout, c.log(p))
 	switch {
 	case err != nil && n == 0:
-		return wrong{err}
+		return c.refused(err)
 	case err == nil && n < c.Count:
 		return fmt.Errorf("ended after %d of %d messages", n, c.Count)
+	case err == nil && ctx.Err() != nil:
+		fmt.Fprintf(p.stderr, "%d messages in %v\n", n, time.Since(start).Round(time.Millisecond))
 	}
 	return err
 }

@@ -141,9 +141,10 @@ func TestPubAndSubThatFail(t *testing.T) {
 		{[]string{"pub"}, exitWrong, "expected \"<topic>"},
 		{[]string{"pub", "a/#"}, exitWrong, `topic "a/#"`},
 		{[]string{"sub", "a/#/b"}, exitWrong, `topic "a/#/b"`},
-		{[]string{"sub", "a", "-b", "http://x"}, exitWrong, "dial: "},
+		{[]string{"sub", "a", "-b", "http://x"}, exitWrong, "--broker http://x: "},
 		{[]string{"pub", "a", "-b", "mqtt://127.0.0.1:1", "--timeout", "50ms"}, exitFailed, "linkspan: gave up after 50ms"},
 		{[]string{"sub", "a", "-n", "1", "-b", "mqtt://127.0.0.1:1", "--timeout", "50ms"}, exitFailed, "ended after 0 of 1 messages"},
+		{[]string{"sub", "a", "-b", "mqtt://127.0.0.1:1", "--timeout", "50ms"}, 0, "0 messages in "},
 	} {
 		p := spawn(t, nil, c.args...)
 		if code := p.exit(); code != c.code || !strings.Contains(p.stderr.String(), c.want) {
