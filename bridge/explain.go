@@ -37,7 +37,7 @@ func Explain(cfg Config, q Question) (string, error) {
 		return "", located(cfg.origin, err)
 	}
 	if _, ok := cfg.Endpoints[q.Endpoint]; !ok && q.Endpoint != "" {
-		return "", fmt.Errorf("there is no endpoint %s", q.Endpoint)
+		return "", fmt.Errorf("there is no endpoint %s (%s)", q.Endpoint, strings.Join(slices.Sorted(maps.Keys(cfg.Endpoints)), ", "))
 	}
 	if q.QoS > 2 {
 		return "", fmt.Errorf("there is no QoS %d; 0, 1 or 2", q.QoS)

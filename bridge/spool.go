@@ -177,11 +177,19 @@ func custodyNotes(cfg *Config) (notes []string) {
 	for key, r := range cfg.uplinks() {
 		ack, full := cfg.custody(r)
 		acked, whenFull := describeCustody(ack, full)
+		if !cfg.spooled() && len(cfg.Kafka.Brokers) > 0 {
+			if r.Ack == spool.AckKafkaElseSpool.String() {
+				notes = append(notes, key+".ack: without a spool it means kafka; name spool.dir")
+			}
+			if r.Full != "" {
+				notes = append(notes, key+".full: there is no spool that could be full; name spool.dir, or take it away")
+			}
+		}
 		if ack == spool.AckMemory {
 			notes = append(notes, key+".ack: memory: a message is acknowledged "+acked)
 		}
 		if whenFull != "" && (full == spool.FullDropOldest || full == spool.FullDropNewest) {
-			notes = append(notes, fmt.Sprintf("%s.full: %v: while the spool is full %s", key, full, whenFull))
+			notes = append(notes, fmt.Sprintf("%s.full: %v: a message that comes while the spool is full: %s", key, full, whenFull))
 		}
 	}
 	return notes

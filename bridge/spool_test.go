@@ -14,6 +14,15 @@ import (
 	"github.com/linkspan/linkspan/spool"
 )
 
+// A route that counts on a spool that is not there is told of (check's notes).
+func TestNotesWithoutSpool(t *testing.T) {
+	notes, err := Check(parse(t, `{kafka: {brokers: [k]}, spool: {dir: "off"}, routes: [{from: "mqtt:#", to: kafka:up, ack: kafka-else-spool, full: refuse}]}`))
+	want := []string{"routes[0].ack: without a spool it means kafka; name spool.dir", "routes[0].full: there is no spool that could be full; name spool.dir, or take it away"}
+	if err != nil || !slices.Equal(notes, want) {
+		t.Errorf("%v %q", err, notes)
+	}
+}
+
 // spooling returns a configuration with a cluster at addr and a spool in dir that takes over soon.
 func spooling(addr, dir, more string) string {
 	return fmt.Sprintf("kafka: {brokers: [%q]}\nspool: {dir: %s, after: 400ms, min_free: 0, max_bytes: 1048576, segment_bytes: 65536, drain: {max_in_flight: 4}}\n%s", addr, dir, more)
@@ -91,6 +100,25 @@ func TestSpoolInAnOutage(t *testing.T) {
 	publishAll(d, "t", 22, []string{"21"})
 	if got := values(t, cluster(t, at), "mqtt.messages"); !slices.Equal(got, numbers(0, 22)) {
 		t.Errorf("in Kafka: %v", got)
+	}
+}
+
+// A stop in an outage waits for nobody: what Kafka has not acknowledged is on disk (P8).
+func TestSpoolStopsInAnOutage(t *testing.T) {
+	t.Parallel()
+	kafka := newDoor(t)
+	at := kafka.broker()
+	kafka.lead(at)
+	r := start(t, parse(t, spooling(kafka.addr(), t.TempDir(), "drain_timeout: 1h")))
+	d := r.device("d")
+	publishAll(d, "t", 1, numbers(0, 5))
+	r.well()
+	kafka.shut()
+	publishAll(d, "t", 6, numbers(5, 10))
+	d.Send(&packet.Disconnect{})
+	eventually(t, "it is known that Kafka is away", func() bool { return r.metric("linkspan_kafka_connected") == "0" })
+	if err := r.stop(); err != nil { // else in an hour
+		t.Error(err)
 	}
 }
 
