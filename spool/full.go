@@ -37,8 +37,19 @@ func (l *lane) room(m *linkspan.Message) bool {
 	if !l.behind.Load() {
 		return !s.hold.Load() && s.parts.To.Room(m)
 	}
+	if l.Ack == AckKafka {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.crowded() {
+			return false
+		}
+	}
 	return s.journal.Room() || l.Full != FullHold && s.limit.Load()
 }
+
+// crowded reports whether as many senders wait for Kafka behind what an earlier start has left in the spool as memory is for: the disk
+// has their messages, but it is not the disk that they wait for. The caller holds mu.
+func (l *lane) crowded() bool { return l.Ack == AckKafka && l.written.n >= l.s.longest }
 
 // atLimit reports whether the disk is as full as it may be. A disk that is slow or fails is another matter: that holds
 // back, whatever a lane says.

@@ -123,8 +123,8 @@ func (c *counts) load() LaneCounters {
 	}
 }
 
-// dropped is what was not delivered because of the spool's limits.
-func (c *LaneCounters) dropped() uint64 { return c.Refused + c.Oldest + c.Newest + c.TooOld }
+// dropped is what was taken or refused, and nobody delivers.
+func (c *LaneCounters) dropped() uint64 { return c.Refused + c.Oldest + c.Newest + c.TooOld + c.Lost }
 
 // rates are what happens in a second, smoothed over some.
 type rates struct {
@@ -214,7 +214,7 @@ func (l *lane) status() LaneStatus {
 	switch behind := l.behind.Load(); {
 	case l.rates.dropping() || behind && l.Full != FullHold && s.limit.Load():
 		st.Way = Dropping
-	case behind && full, !behind && (s.hold.Load() || stuck):
+	case behind && (full || l.crowded()), !behind && (s.hold.Load() || stuck):
 		st.Way = Holding
 	case !behind:
 		st.Way = Direct
