@@ -113,13 +113,18 @@ func (j *Journal) recover() (r Recovery, err error) {
 		j.lanes.get(Lane(i + 1)).settled.Store(v)
 	}
 	j.next = top + 1
-	for _, s := range slices.Clone(j.segments) {
-		if s.hurt.Load() && !j.viewing {
-			j.noteChore(j.rewrite([]*segment{s})) // so that no reader meets the damage again
-		}
-	}
+	j.rewriteHurt()
 	r.Segments, r.Bytes, r.Took = len(j.segments), j.used.Load(), time.Since(began)
 	return r, nil
+}
+
+// rewriteHurt leaves out what is damaged, so that no reader meets it again.
+func (j *Journal) rewriteHurt() {
+	for _, s := range slices.Clone(j.segments) {
+		if s.hurt.Load() && !j.viewing {
+			j.noteChore(j.rewrite([]*segment{s}))
+		}
+	}
 }
 
 // tell logs what was lost, and counts it (P2).
