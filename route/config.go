@@ -5,7 +5,8 @@ import "time"
 // Config is one entry of `routes`: which messages it takes, and what becomes of them on the other side. Routes are
 // ordered, and the first that matches takes the message. docs/mapping.md has the whole language.
 type Config struct {
-	// Name is what metrics, logs and `explain` call the route. Default: "route-N", counted from 1.
+	// Name is what metrics, logs and `explain` call the route, and under which its messages wait in the spool. Default: "route-N",
+	// counted from 1, which changes when a route is put before it.
 	Name string `yaml:"name,omitempty"`
 	// From says which messages the route takes. On the way up PROTOCOL:FILTER (mqtt:sensors/{site}/#) for all endpoints of
 	// a protocol, or NAME:FILTER for one endpoint; on the way down kafka:TOPIC, kafka:sensors.{site} or kafka:/regexp/.

@@ -17,7 +17,7 @@ type Config struct {
 	// (10737418240), at least 1 MiB.
 	MaxBytes int64 `yaml:"max_bytes"`
 	// MinFree is how many bytes of the file system are left to others: with less than that free, the spool counts as full.
-	// Default 256 MiB (268435456); 0 fills the disk.
+	// Default 256 MiB (268435456). 0 fills the disk, which then fails rather than is full: all routes hold, whatever their `full`.
 	MinFree int64 `yaml:"min_free"`
 	// MaxAge is how long a message may wait in the spool; an older one is dropped and counted. Default 0: for ever.
 	MaxAge time.Duration `yaml:"max_age"`

@@ -205,7 +205,7 @@ func (l *lane) status() LaneStatus {
 	}
 	st.In, st.Out = l.rates.in, l.rates.out
 	if gain := st.Out - st.In; gain > 0 && b.Messages > 0 {
-		st.ETA = time.Duration(float64(b.Messages) / gain * float64(time.Second)).Round(time.Second)
+		st.ETA = time.Duration(min(float64(b.Messages)/gain, longest.Seconds()) * float64(time.Second)).Round(time.Second)
 	}
 	full, stuck := s.noRoom.Load() >= second, s.stuck.Load() >= second
 	if l.mayFallBehind() && s.takes(l) { // which it is about to
@@ -263,6 +263,9 @@ func (st *Status) judge() (Verdict, string) {
 	}
 	return worst, reason
 }
+
+// longest is the longest time that is told: more than that is a guess.
+const longest = 365 * 24 * time.Hour
 
 // patienceWithDrain is how old a message may be that only passes through the spool, before this is called buffering.
 const patienceWithDrain = 5 * time.Second
