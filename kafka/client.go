@@ -56,7 +56,7 @@ func newClient(cfg Config, log *slog.Logger, extra ...kgo.Opt) (*Client, error) 
 	if len(cfg.Brokers) == 0 {
 		return nil, errors.New("kafka.brokers: is empty; name a broker, or start the embedded one")
 	}
-	c := &Client{cfg: cfg, log: log, quiet: newLogger(log), reach: &reach{log: log, brokers: map[string]*broker{}}}
+	c := &Client{cfg: cfg, log: log, quiet: newLogger(log), reach: &reach{log: log, tls: cfg.TLS != nil, brokers: map[string]*broker{}}}
 	c.patience, c.giveUp = context.WithCancel(context.Background())
 	c.common = []kgo.Opt{
 		kgo.SeedBrokers(cfg.Brokers...),
@@ -124,7 +124,7 @@ func (c *Client) Ping(ctx context.Context) error {
 		if last := c.reach.lastError(); last != nil && !hopeless(err) {
 			err = last // more telling than that the time is up
 		}
-		return fmt.Errorf("kafka %s: %w", strings.Join(c.cfg.Brokers, ","), explain(err))
+		return fmt.Errorf("kafka %s: %w", strings.Join(c.cfg.Brokers, ","), c.reach.why(err))
 	}
 }
 

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"strconv"
@@ -95,6 +96,7 @@ func said(msg string, keyvals []any) bool {
 // reach keeps which brokers can be reached, and logs when that changes. It is a kgo hook.
 type reach struct {
 	log *slog.Logger
+	tls bool
 
 	mu      sync.Mutex
 	brokers map[string]*broker // by address; brokers are few
@@ -129,12 +131,22 @@ func (r *reach) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.
 	switch {
 	case !changed:
 	case err != nil:
-		r.log.Warn("kafka broker unreachable", "broker", addr, "err", explain(err))
+		r.log.Warn("kafka broker unreachable", "broker", addr, "err", r.why(err))
 	case known:
 		r.log.Info("kafka broker reachable again", "broker", addr, "after", now.Sub(was).Round(time.Millisecond))
 	default:
 		r.log.Info("kafka broker connected", "broker", addr)
 	}
+}
+
+// why adds to an error of connecting what to do about it. A broker that waits for a request makes nothing of a TLS handshake, and
+// goes on waiting.
+func (r *reach) why(err error) error {
+	var timeout net.Error
+	if r.tls && errors.As(err, &timeout) && timeout.Timeout() {
+		return fmt.Errorf("no answer in time; if the broker does not speak TLS there, remove kafka.tls or use its TLS port: %w", err)
+	}
+	return explain(err)
 }
 
 // up reports whether the last attempt to connect succeeded with any broker.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -151,6 +153,16 @@ func TestLogIsQuiet(t *testing.T) {
 			t.Errorf("%d lines:\n%s", n, b.String())
 		}
 	})
+}
+
+// A broker that does not speak TLS, and waits for more of what it takes for a request, is not just slow.
+func TestReachSuspectsTLS(t *testing.T) {
+	silent := &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}
+	for tls, want := range map[bool]bool{true: true, false: false} {
+		if err := (&reach{tls: tls}).why(silent); !errors.Is(err, silent) || strings.Contains(err.Error(), "remove kafka.tls") != want {
+			t.Errorf("tls %v: %v", tls, err)
+		}
+	}
 }
 
 // An outage is two lines for each broker.
