@@ -87,6 +87,8 @@ var deadReasons = [...]struct {
 type deadCounts struct {
 	written [len(deadReasons)]atomic.Uint64
 	failed  atomic.Uint64
+	noted   atomic.Int64 // when they were logged last, in seconds, and
+	unnoted atomic.Int64 // how many there were since
 }
 
 func (c *deadCounts) add(err error) {
@@ -210,7 +212,9 @@ func (d *deadLetters) send(ctx context.Context, l *letter, done func(error)) {
 	d.to.Send(ctx, &l.m, func(err error) {
 		switch {
 		case err == nil:
-			d.of(l.m.Endpoint).add(l.why)
+			c := d.of(l.m.Endpoint)
+			c.add(l.why)
+			d.note(c, l)
 			done(nil)
 		case less != nil && errors.Is(err, linkspan.ErrTooLarge):
 			d.send(ctx, less, done)
@@ -219,6 +223,18 @@ func (d *deadLetters) send(ctx context.Context, l *letter, done func(error)) {
 		}
 	})
 }
+
+// note logs that there are dead letters of an endpoint, once a minute at most: nobody else is told. What l borrows is no longer there.
+func (d *deadLetters) note(c *deadCounts, l *letter) {
+	now, last := time.Now().Unix(), c.noted.Load()
+	if n := c.unnoted.Add(1); now-last >= noteEvery && c.noted.CompareAndSwap(last, now) {
+		c.unnoted.Add(-n)
+		d.log.Warn("dead letters: messages that nobody took, the last of them", "topic", d.topic, "endpoint", l.m.Endpoint, "messages", n, "err", l.why)
+	}
+}
+
+// noteEvery is that minute, in seconds.
+const noteEvery = 60
 
 var errNoRoom = errors.New("there is no room for dead letters")
 

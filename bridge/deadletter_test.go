@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/linkspan/linkspan"
@@ -49,6 +51,28 @@ func letters(t *testing.T, to linkspan.Bounded) *deadLetters {
 	d := newDeadLetters("dead", []string{"plant"}, logger(t))
 	d.to = to
 	return d
+}
+
+// The log tells of dead letters, for each endpoint once a minute and with how many there were.
+func TestDeadLettersAreLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		d := newDeadLetters("dead", []string{"plant"}, slog.New(slog.NewTextHandler(&log, nil)))
+		d.to = &held{now: func(*linkspan.Message) (error, bool) { return nil, true }}
+		m := refusedMessage()
+		for range 90 {
+			m.Endpoint = "plant"
+			d.bury(t.Context(), m, linkspan.ErrTooLarge, 1, func(error) {})
+			time.Sleep(time.Second) // in the bubble's time
+		}
+		m.Endpoint = "another"
+		d.bury(t.Context(), m, linkspan.ErrNoRoute, 1, func(error) {})
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		if len(lines) != 3 || !strings.Contains(lines[0], "endpoint=plant messages=1 ") || !strings.Contains(lines[1], "messages=60 ") ||
+			!strings.Contains(lines[2], "endpoint=another messages=1 ") || !strings.Contains(lines[0], linkspan.ErrTooLarge.Error()) {
+			t.Errorf("%q", lines)
+		}
+	})
 }
 
 // What is refused for good is in the dead letter topic, whole, before its sender may let go of it (P2, P1), whether the sink
