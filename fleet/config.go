@@ -27,7 +27,7 @@ type Config struct {
 	// Devices is where devices are.
 	Devices DevicesConfig `yaml:"devices"`
 	// ParkFor is how long a record waits for a device that nobody has seen, where its route does not say; then it goes to the
-	// dead letter topic. Default 1h, at least 1s, at most half of Retention.
+	// dead letter topic. Default 1h, at least 1s, at most half of fleet.retention.
 	ParkFor time.Duration `yaml:"park_for"`
 	// MaxParked is how many records may be parked, as each process sees it; further ones go to the dead letter topic. A process
 	// keeps some 20 bytes for each, and 150 for each of their devices; the records stay in Kafka. Default 100000, at least 1.

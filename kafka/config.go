@@ -41,7 +41,7 @@ type Config struct {
 	Consumer ConsumerSettings `yaml:"consumer"`
 	// Topics is what becomes of topics that do not exist.
 	Topics TopicSettings `yaml:"topics"`
-	// Embedded is the broker that runs inside this process when there are no Brokers.
+	// Embedded is the broker that runs inside this process where kafka.brokers names none.
 	Embedded EmbeddedConfig `yaml:"embedded"`
 
 	// Dial makes the connections to brokers, for a network that is not TCP. Nil: TCP, the default. It goes without TLS.
@@ -84,7 +84,7 @@ type ProducerSettings struct {
 	// Kafka: partitioner.class.
 	Partitioner string `yaml:"partitioner"`
 	// UnknownTopicTimeout is how long messages for a topic that does not exist wait for it, before they are refused. A
-	// restarting cluster does not know its topics for some seconds. Default 15s, at least RetryInterval.
+	// restarting cluster does not know its topics for some seconds. Default 15s, at least kafka.retry_interval.
 	UnknownTopicTimeout time.Duration `yaml:"unknown_topic_timeout"`
 }
 

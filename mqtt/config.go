@@ -43,7 +43,7 @@ type ListenerConfig struct {
 	ConnectTimeout time.Duration `yaml:"connect_timeout"`
 	// WriteTimeout is how long a device may take none of the bytes that wait for it before it is disconnected. Default 30s.
 	WriteTimeout time.Duration `yaml:"write_timeout"`
-	// DrainTimeout is how long Run waits at its end for messages that are not settled yet. Default 10s.
+	// DrainTimeout is how long a stop waits for messages that are not settled yet. Default 10s.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 
 	// MaxOutgoing is how many bytes may wait to be written to one device; one packet always may. Default 64 KiB. Beyond

@@ -11,7 +11,7 @@ import (
 // Config is the `spool:` section of the configuration. Start from [Default]: zero is not the default of every field.
 type Config struct {
 	// Dir is the directory of the spool; it belongs to one process at a time. Default: spool in Linkspan's directory of the
-	// user's data ($XDG_DATA_HOME/linkspan, or ~/.local/share/linkspan).
+	// user's data ($XDG_DATA_HOME/linkspan, or ~/.local/share/linkspan). "off": no spool.
 	Dir string `yaml:"dir"`
 	// MaxBytes bounds the disk space that the spool takes; what happens beyond it is each route's `full`. Default 10 GiB
 	// (10737418240), at least 1 MiB.
@@ -38,7 +38,7 @@ type DrainConfig struct {
 	MaxInFlight int `yaml:"max_in_flight"`
 	// Refill is how few of these there must be before more is read, once there were MaxInFlight. Default 0: half of MaxInFlight.
 	Refill int `yaml:"refill"`
-	// Timeout is how long what is in flight may take to settle at the end (P8). What is on disk by then stays there for the
+	// Timeout is how long what is in flight may take to settle when the process stops. What is on disk by then stays there for the
 	// next start. Default 10s.
 	Timeout time.Duration `yaml:"timeout"`
 }

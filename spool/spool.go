@@ -131,7 +131,21 @@ func Open(cfg Config, lanes []Lane, parts Parts, log *slog.Logger) (*Spool, erro
 			}
 		}
 	}
+	s.warn()
 	return s, nil
+}
+
+// warn names the lanes that may lose what they have acknowledged.
+func (s *Spool) warn() {
+	var names []string
+	for _, l := range s.lanes {
+		if l.Ack == AckMemory {
+			names = append(names, l.Name)
+		}
+	}
+	if len(names) > 0 {
+		s.log.Warn("messages are acknowledged from memory: what Kafka does not have yet is lost with the process", "ack", AckMemory, "routes", names)
+	}
 }
 
 // open opens the journal, if there is one.
@@ -174,9 +188,6 @@ func (s *Spool) add(c Lane, gone bool) (err error) {
 			s.from, l.wrote = min(s.from, l.cursor), true
 			s.log.Info("spool has messages from before", "route", c.Name, "messages", b.Messages, "bytes", b.Bytes, "oldest", b.Oldest, "route_exists", !gone)
 		}
-	}
-	if c.Ack == AckMemory {
-		s.log.Warn("messages of this route are acknowledged from memory: what Kafka does not have yet is lost with the process", "route", c.Name, "ack", c.Ack)
 	}
 	s.lanes = append(s.lanes, l)
 	s.byName[c.Name] = l

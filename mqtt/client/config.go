@@ -85,7 +85,7 @@ type Config struct {
 	// AckTimeout is how long the broker may take to acknowledge a message, or take none of the bytes sent to it, before the
 	// connection is given up and made anew. Default 30s.
 	AckTimeout time.Duration `yaml:"ack_timeout"`
-	// DrainTimeout is how long Run waits at its end for messages that are not settled yet. Default 5s.
+	// DrainTimeout is how long a stop waits for messages that are not settled yet. Default 5s.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 }
 
