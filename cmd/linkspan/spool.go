@@ -327,7 +327,7 @@ type spoolDrop struct {
 }
 
 func (spoolDrop) Help() string {
-	return `They have been acknowledged to their senders: what is dropped is lost. Export it first. It is always the oldest that go, since a route keeps its order. Beside the process that runs it is done by that, within seconds.
+	return `They have been acknowledged to their senders: what is dropped is lost, unless Kafka had been handed it before. Export it first. It is always the oldest that go, since a route keeps its order. Beside the process that runs it is done by that, within seconds.
 
     linkspan spool export -c linkspan.yaml --route sensors -o sensors.jsonl
     linkspan spool drop -c linkspan.yaml --route sensors --before 2d
