@@ -29,7 +29,7 @@ func main() {
 		}
 	}
 	run := flag.String("run", "", "measure only what matches this regular expression")
-	seconds := flag.Float64("seconds", 3.5, "length of one measurement, after its warm-up")
+	seconds := flag.Float64("seconds", 3, "length of one measurement, after its warm-up")
 	rounds := flag.Int("rounds", 3, "how often each is measured; the table shows the median and the range")
 	out := flag.String("out", "results/latest.md", "file that takes the table")
 	backlog := flag.Float64("backlog", 1, "GB that wait on the disk where a backlog is measured")

@@ -291,8 +291,9 @@ const spoolNotes = `
 50 senders, of records as a route makes them. It has no generator beside it.
 
 **Ack points.** One Linkspan has a route for each, and devices publish to them in turn, three slices of a third of the length of a
-measurement each, so a difference is that of the ack points. Its range is that over the rounds. With ack: spool a message is written to the
-disk, synced, read from there and brought to Kafka; the processor time is counted until the last of them is there.
+measurement each, in an order in which each comes after each, so a difference is that of the ack points. Its range is that over the rounds.
+With ack: spool a message is written to the disk, synced, read from there and brought to Kafka; the processor time is counted until the
+last of them is there.
 
 **The backlog.** Devices publish while Kafka is away, until the spool has the size that was wanted (-backlog). Linkspan is then killed
 (SIGKILL), and started again with Kafka there. "Seconds to open" are those from the start of the process until it has its spool again; the last
