@@ -30,7 +30,7 @@ parts: ## install what e2e and bench run against: Kafka, other people's clients
 	./e2e/parts.sh
 
 e2e: parts ## Linkspan between real clients and Apache Kafka, with faults
-	cd e2e && $(GO) vet ./... && $(GO) test -v -count=1 -timeout 15m ./...
+	cd e2e && $(GO) vet ./... && $(GO) test -v -count=1 -timeout 30m ./...
 
 outage: parts ## outages of a minute each, with kill -9; writes bench/results/outage.md
 	cd e2e && OUTAGE_LENGTH=1m OUTAGE_REPORT=../bench/results/outage.md $(GO) test -v -count=1 -timeout 60m -run 'TestOutage' .
