@@ -57,10 +57,11 @@ func (b *bridge) lacks(s *spool.Status) (lacks []string, err error) {
 	} else if b.member != nil && !b.member.leased() {
 		lack("Kafka does not tell which brokers this process has to dial")
 	}
+	age, route := b.stalled(s)
 	switch {
 	case err != nil:
-	case b.stalled(s) > 0:
-		err = fmt.Errorf("Kafka has not acknowledged a message for %v", b.stalled(s).Round(time.Second))
+	case age > 0:
+		err = fmt.Errorf("Kafka has not acknowledged a message for %v%s", age.Round(time.Second), route)
 	case s.Verdict == spool.NotReady:
 		err = errors.New(s.Reason)
 	case len(b.endpoints) == 0:
@@ -110,19 +111,21 @@ func buffering(s *spool.Status) string {
 	return text
 }
 
-// stalled returns how long Kafka has left a message unacknowledged that only Kafka can take, if that is too long: 0 if not. What the
-// spool has taken over waits for Kafka too, but nobody waits for it.
-func (b *bridge) stalled(s *spool.Status) (age time.Duration) {
+// stalled returns how long Kafka has left a message unacknowledged that only Kafka can take, if that is too long: 0 if not; and words
+// for its route, where that is known. What the spool has taken over waits for Kafka too, but nobody waits for it.
+func (b *bridge) stalled(s *spool.Status) (age time.Duration, of string) {
 	if !b.cfg.spooled() {
 		age = b.client.Producer().OldestUnacked()
 	}
 	for i := range s.Lanes {
-		age = max(age, s.Lanes[i].Unacked)
+		if l := &s.Lanes[i]; l.Unacked > age {
+			age, of = l.Unacked, ", of route "+l.Name
+		}
 	}
 	if age <= b.cfg.Admin.StallTimeout {
-		return 0
+		return 0, ""
 	}
-	return age
+	return age, of
 }
 
 // linked reports whether any endpoint that this process dials is connected.

@@ -125,10 +125,23 @@ func execute(p *program, args []string) (code int) {
 	}
 	ctx, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(p.stderr, "linkspan: %v\nTry: linkspan --help\n", err)
+		fmt.Fprintf(p.stderr, "linkspan: %v\nTry: %s --help\n", err, meant(err))
 		return exitWrong
 	}
 	return p.report(ctx.Run(parser))
+}
+
+// meant returns the command that a command line which is wrong was for, as far as it was understood.
+func meant(err error) string {
+	name := "linkspan"
+	if e := (*kong.ParseError)(nil); errors.As(err, &e) {
+		for _, step := range e.Context.Path {
+			if step.Command != nil {
+				name = step.Command.FullPath()
+			}
+		}
+	}
+	return name
 }
 
 // exit is how --help leaves the parser.
