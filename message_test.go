@@ -13,7 +13,7 @@ func full() *Message {
 		Topic: "sensors/hall-1/t7/temp", Payload: []byte("21.5"), QoS: 1, Retain: true,
 		PayloadFormat: PayloadUTF8, ContentType: "text/plain", ResponseTopic: "reply", CorrelationData: []byte{1, 2},
 		UserProperties: []Property{{"a", "1"}, {"a", "2"}}, Expires: time.Unix(100, 0),
-		Endpoint: "devices", Client: "t7", Username: "u", Received: time.Unix(50, 0), Mute: true, Hops: 1,
+		Endpoint: "devices", Client: "t7", Username: "u", Received: time.Unix(50, 0), Mute: true, Tries: 2, Hops: 1,
 		Device: "t7", Left: true, Route: "1", Target: "devices",
 		Record: Record{Topic: "k", Partition: 3, Offset: 9, Timestamp: time.Unix(50, 0), Key: []byte("key"),
 			Headers: []Header{{"h", []byte("v")}, {"h", []byte("w")}}},
