@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 150, "how many random schedules TestSchedules runs")
+	seeds = flag.Int("seeds", 75, "how many random schedules TestSchedules runs")
 	first = flag.Uint64("seed", 1, "the first of them")
 )
 
