@@ -28,7 +28,7 @@ func newCall(t *testing.T, name string) *call {
 	l := start(t, len(schemes), func(ports []int) string {
 		config := fmt.Sprintf("kafka: {brokers: [%s]}\nendpoints:\n", world.kafka.Addrs()[0])
 		for i, scheme := range schemes {
-			config += fmt.Sprintf("  by-%s:\n    listen: \"%s://%s\"\n", scheme, scheme, harness.Loopback(ports[i]))
+			config += fmt.Sprintf("  by-%s:\n    connect_timeout: 1m\n    listen: \"%s://%s\"\n", scheme, scheme, harness.Loopback(ports[i]))
 			if scheme == "mqtts" || scheme == "wss" {
 				config += fmt.Sprintf("    tls: {cert: %s, key: %s}\n", world.certs.ServerCert, world.certs.ServerKey)
 			}

@@ -64,9 +64,9 @@ func launchAll(t *testing.T, size int, addr func() string) *fleet {
 	for version := byte(4); version <= 5; version++ {
 		for qos := range byte(3) {
 			name := fmt.Sprintf("mqtt-%d-qos-%d", version, qos)
-			f.pipeline(ctx, &harness.Publisher{Client: name, Version: version, QoS: qos, Enough: f.enough, Pace: 20 * time.Millisecond, Size: size, Addr: addr})
+			f.pipeline(ctx, &harness.Publisher{Client: name, Version: version, QoS: qos, Enough: f.enough, Pace: 30 * time.Millisecond, Size: size, Addr: addr})
 			if qos > 0 {
-				f.wait(ctx, &pahoPublisher{name: "paho-" + name, version: int(version), qos: qos, enough: f.enough, pace: 10 * time.Millisecond, addr: addr})
+				f.wait(ctx, &pahoPublisher{name: "paho-" + name, version: int(version), qos: qos, enough: f.enough, pace: 20 * time.Millisecond, addr: addr})
 			}
 		}
 	}
