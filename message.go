@@ -30,6 +30,10 @@ type Message struct {
 	UserProperties  []Property // in the order of the sender, names may repeat
 	Expires         time.Time  // when the message is of no more use; zero: never
 
+	// AMQP is what only AMQP 1.0 says of the message, as the headers that Kafka has of it: names begin with "amqp.". In the
+	// order of the sender. MQTT passes it by.
+	AMQP []Header
+
 	// Where it came from.
 
 	Endpoint string    // name of the endpoint, as configured; never borrowed
@@ -81,7 +85,7 @@ type Property struct{ Key, Value string }
 // A Record is the Kafka face of a message.
 type Record struct {
 	Topic     string    // never borrowed
-	Partition int32     // on the way up: AnyPartition for the partitioner's choice
+	Partition int32     // on the way up: AnyPartition for the partitioner's choice; a source may ask for one, as for a Key
 	Offset    int64     // on the way down only
 	Timestamp time.Time // zero on the way up: the time of sending
 	Key       []byte    // nil: no key
@@ -110,8 +114,8 @@ func (r *Record) Header(name string) []byte {
 
 // Reset empties m for the next message. Slices keep their memory.
 func (m *Message) Reset() {
-	user, headers, scratch := m.UserProperties[:0], m.Record.Headers[:0], m.Scratch[:0]
-	*m = Message{UserProperties: user, Scratch: scratch}
+	user, amqp, headers, scratch := m.UserProperties[:0], m.AMQP[:0], m.Record.Headers[:0], m.Scratch[:0]
+	*m = Message{UserProperties: user, AMQP: amqp, Scratch: scratch}
 	m.Record.Headers = headers
 	m.Record.Partition = AnyPartition
 }
@@ -125,12 +129,17 @@ func (m *Message) Clone() *Message {
 	c.Topic, c.ContentType, c.ResponseTopic = strings.Clone(m.Topic), strings.Clone(m.ContentType), strings.Clone(m.ResponseTopic)
 	c.Client, c.Username, c.Device = strings.Clone(m.Client), strings.Clone(m.Username), strings.Clone(m.Device)
 	c.Payload, c.CorrelationData, c.Record.Key = slices.Clone(m.Payload), slices.Clone(m.CorrelationData), slices.Clone(m.Record.Key)
-	c.UserProperties, c.Record.Headers, c.Scratch = nil, nil, nil
+	c.UserProperties, c.AMQP, c.Record.Headers, c.Scratch = nil, nil, nil, nil
 	for _, p := range m.UserProperties {
 		c.UserProperties = append(c.UserProperties, Property{strings.Clone(p.Key), strings.Clone(p.Value)})
 	}
-	for _, h := range m.Record.Headers {
-		c.Record.Headers = append(c.Record.Headers, Header{h.Key, slices.Clone(h.Value)})
-	}
+	c.AMQP, c.Record.Headers = cloneHeaders(m.AMQP), cloneHeaders(m.Record.Headers)
 	return &c
+}
+
+func cloneHeaders(headers []Header) (c []Header) {
+	for _, h := range headers {
+		c = append(c, Header{h.Key, slices.Clone(h.Value)})
+	}
+	return c
 }

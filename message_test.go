@@ -13,7 +13,7 @@ func full() *Message {
 		Topic: "sensors/hall-1/t7/temp", Payload: []byte("21.5"), QoS: 1, Retain: true,
 		PayloadFormat: PayloadUTF8, ContentType: "text/plain", ResponseTopic: "reply", CorrelationData: []byte{1, 2},
 		UserProperties: []Property{{"a", "1"}, {"a", "2"}}, Expires: time.Unix(100, 0),
-		Endpoint: "devices", Client: "t7", Username: "u", Received: time.Unix(50, 0), Mute: true, Tries: 2, Hops: 1,
+		AMQP: []Header{{"amqp.subject", []byte("s")}}, Endpoint: "devices", Client: "t7", Username: "u", Received: time.Unix(50, 0), Mute: true, Tries: 2, Hops: 1,
 		Device: "t7", Left: true, Route: "1", Target: "devices",
 		Record: Record{Topic: "k", Partition: 3, Offset: 9, Timestamp: time.Unix(50, 0), Key: []byte("key"),
 			Headers: []Header{{"h", []byte("v")}, {"h", []byte("w")}}},
@@ -24,7 +24,7 @@ func full() *Message {
 func TestCloneBorrowsNothing(t *testing.T) {
 	m := full()
 	c := m.Clone()
-	for _, b := range [][]byte{m.Payload, m.CorrelationData, m.Record.Key, m.Record.Headers[0].Value} {
+	for _, b := range [][]byte{m.Payload, m.CorrelationData, m.Record.Key, m.AMQP[0].Value, m.Record.Headers[0].Value} {
 		clear(b)
 	}
 	m.UserProperties[0].Key, m.Record.Headers[1].Key = "!", "!"
@@ -46,10 +46,10 @@ func TestCloneCopiesEveryField(t *testing.T) {
 func TestResetKeepsMemoryOnly(t *testing.T) {
 	m := full()
 	m.Reset()
-	if len(m.UserProperties)+len(m.Record.Headers) != 0 || cap(m.UserProperties) == 0 || cap(m.Record.Headers) == 0 {
+	if len(m.UserProperties)+len(m.AMQP)+len(m.Record.Headers) != 0 || cap(m.UserProperties) == 0 || cap(m.Record.Headers) == 0 {
 		t.Error("slices should be empty and keep their memory")
 	}
-	m.UserProperties, m.Record.Headers = nil, nil
+	m.UserProperties, m.AMQP, m.Record.Headers = nil, nil, nil
 	if !reflect.DeepEqual(m, &Message{Record: Record{Partition: AnyPartition}}) {
 		t.Errorf("left over: %+v", m)
 	}
