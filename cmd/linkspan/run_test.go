@@ -48,7 +48,7 @@ func (o *output) String() string {
 func spawn(t *testing.T, environ []string, args ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(os.Args[0], args...), t: t, ended: make(chan struct{})}
-	p.Env = append([]string{"BE_LINKSPAN=1", "XDG_DATA_HOME=" + t.TempDir()}, environ...)
+	p.Env = append([]string{"BE_LINKSPAN=1", "XDG_DATA_HOME=" + t.TempDir(), "GORACE=atexit_sleep_ms=10"}, environ...) // else each would take a second to end
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
 	p.Dir = t.TempDir()
 	if err := p.Start(); err != nil {
@@ -119,6 +119,7 @@ func freePorts() []string {
 // Without a file it says what runs where and what to try, takes messages, and ends with 0 on SIGTERM. What was
 // acknowledged is there after a kill -9, too (P5).
 func TestRunWithoutAFile(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	data := "XDG_DATA_HOME=" + t.TempDir()
 	first := spawn(t, append(freePorts(), data), "run")
 	addr := first.until(&first.stdout, `devices +mqtt://(\S+) `)[1]
@@ -149,6 +150,7 @@ func TestRunWithoutAFile(t *testing.T) {
 
 // The second signal does not wait for the drain (P8).
 func TestSecondSignalExitsAtOnce(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	broker := spawn(t, freePorts(), "run")
 	kafka := broker.until(&broker.stdout, `Kafka +(127\S+)\n`)[1]
 	p := spawn(t, append(freePorts()[1:], "LINKSPAN_KAFKA_BROKERS="+kafka, "LINKSPAN_DRAIN_TIMEOUT=1h", "LINKSPAN_ENDPOINTS_DEVICES_DRAIN_TIMEOUT=1h"), "run")

@@ -20,11 +20,13 @@ import (
 
 // A subscriber gets what a publisher sends, through the broker alone: topics in turn, a total, a payload with a counter (CON-A11).
 func TestPubAndSub(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	bridge := spawn(t, freePorts(), "run")
 	url := "mqtt://" + bridge.until(&bridge.stdout, `devices +mqtt://(\S+) `)[1]
 	for _, version := range []string{"5", "3.1.1", "3.1"} {
 		for _, qos := range []string{"0", "1", "2"} {
 			t.Run(version+" QoS "+qos, func(t *testing.T) {
+				t.Parallel()
 				prefix := "t" + strings.ReplaceAll(version, ".", "") + qos + "/"
 				sub := spawn(t, nil, "sub", prefix+"+", "-b", url, "-n", "20", "-q", qos, "--protocol", version, "-f", "{topic} {payload} {qos}", "-v")
 				sub.until(&sub.stderr, `msg=connected`)
@@ -52,6 +54,7 @@ func TestPubAndSub(t *testing.T) {
 
 // Without a total they run until they are stopped, and end well.
 func TestPubAndSubUntilStopped(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	bridge := spawn(t, freePorts(), "run")
 	url := "mqtt://" + bridge.until(&bridge.stdout, `devices +mqtt://(\S+) `)[1]
 	sub := spawn(t, nil, "sub", "#", "-b", url)
@@ -99,6 +102,7 @@ func certificate(t *testing.T) (cert, key string) {
 
 // Over TLS and over WebSocket; a broker that nobody vouches for gets nothing (CON-A11).
 func TestPubAndSubOverTLS(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	cert, key := certificate(t)
 	bridge := spawn(t, append(freePorts(), "LINKSPAN_ENDPOINTS_DEVICES_LISTEN=wss://127.0.0.1:0/mqtt", "LINKSPAN_ENDPOINTS_DEVICES_TLS_CERT="+cert, "LINKSPAN_ENDPOINTS_DEVICES_TLS_KEY="+key), "run")
 	url := bridge.until(&bridge.stdout, `devices +(wss://\S+) `)[1]
@@ -133,6 +137,7 @@ func TestPasswordOfPubAndSub(t *testing.T) {
 
 // What cannot be done is told, and the exit code says so.
 func TestPubAndSubThatFail(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	for _, c := range []struct {
 		args []string
 		code int
