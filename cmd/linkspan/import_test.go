@@ -101,7 +101,7 @@ func TestConnectorProfileStores(t *testing.T) {
 
 	store := t.TempDir() + "/"
 	environ := connectorEnviron("KAFKA_BROKER="+addr, "MQTT_BROKER_URL="+host, "MQTT_BROKER_PORT="+port, "LOG_LVL=info",
-		"TOPIC_LIST=in/x:stored", "DB_PERSIST_PATH="+store, "LINKSPAN_ADMIN_LISTEN=127.0.0.1:0")
+		"TOPIC_LIST=in/x:stored", "DB_PERSIST_PATH="+store, "LINKSPAN_SPOOL_SEGMENT_BYTES=1048576", "LINKSPAN_ADMIN_LISTEN=127.0.0.1:0")
 	p := spawn(t, environ, "run", "--profile", "connector")
 	p.until(&p.stderr, `msg=connected`)
 	for i := range 3 {

@@ -33,7 +33,7 @@ func newOutage(t *testing.T) *outage {
 	kafka := spawn(t, o.kafka, "run")
 	addr := kafka.until(&kafka.stdout, `Kafka +(127\S+)\n`)[1]
 	o.kafka = append(o.kafka, "LINKSPAN_KAFKA_EMBEDDED_LISTEN="+addr)
-	o.environ = []string{"LINKSPAN_KAFKA_BROKERS=" + addr, "LINKSPAN_SPOOL_DIR=" + o.dir, outageRoutes}
+	o.environ = []string{"LINKSPAN_KAFKA_BROKERS=" + addr, "LINKSPAN_SPOOL_DIR=" + o.dir, "LINKSPAN_SPOOL_SEGMENT_BYTES=1048576", "LINKSPAN_SPOOL_AFTER=800ms", outageRoutes}
 	o.run()
 	o.send("a/1", "before")
 	kafka.signal(syscall.SIGKILL)
@@ -152,6 +152,7 @@ func TestSpoolBesideTheBridge(t *testing.T) {
 	o.bridge.eventually("all is delivered", func() bool {
 		return regexp.MustCompile(`(?m)^a +\S+ +direct +0 .*\nb +\S+ +direct +0 `).MatchString(o.spool("status"))
 	})
+	_ = o.device.Conn.Close()
 	o.bridge.signal(os.Interrupt)
 	if code := o.bridge.exit(); code != 0 {
 		t.Errorf("exit %d\n%s", code, &o.bridge.stderr)
