@@ -170,6 +170,7 @@ func publish(topic, payload string, qos byte, id uint16) *packet.Publish {
 
 // A message goes up, is in Kafka before its ack (P1), and reaches a subscriber; a command comes down.
 func TestBothWays(t *testing.T) {
+	t.Parallel()
 	r := start(t, parse(t, ""))
 	sub, pub := r.device("sub"), r.device("pub")
 	if got := sub.Subscribe(1, packet.Subscription{Filter: "sensors/#", QoS: 1}, packet.Subscription{Filter: "hall-1/t7", QoS: 2}); got[0] > 2 || got[1] > 2 {
@@ -239,6 +240,7 @@ func TestBothWays(t *testing.T) {
 
 // What no route takes is refused to the device, and counted (P2).
 func TestRefusal(t *testing.T) {
+	t.Parallel()
 	r := start(t, parse(t, `routes: [{from: "mqtt:sensors/#", to: "kafka:sensors"}]`))
 	d := r.device("d")
 	d.Send(publish("elsewhere", "x", 1, 7))
@@ -252,6 +254,7 @@ func TestRefusal(t *testing.T) {
 
 // A placeholder in `to` creates topics, as the route says, up to max_topics, also over a restart.
 func TestTopicsOfPlaceholders(t *testing.T) {
+	t.Parallel()
 	cfg := `{kafka: {embedded: {dir: ` + t.TempDir() + `}}, routes: [{from: "mqtt:{kind}/#", to: "kafka:made.{kind}", max_topics: 2, partitions: 2}]}`
 	r := start(t, parse(t, cfg))
 	d := r.device("d")
@@ -336,6 +339,7 @@ func TestTwoBridges(t *testing.T) {
 
 // A device that reads slowly is served from Kafka, misses nothing, and does not hold up others (P6).
 func TestSlowDeviceIsServedFromKafka(t *testing.T) {
+	t.Parallel()
 	r := start(t, parse(t, "sessions: {max_queued: 5}"))
 	slow := mqtttest.Dial(t, strings.TrimPrefix(r.Endpoints[0].URL, "mqtt://"), packet.V5)
 	one := packet.Properties{ReceiveMaximum: 1}

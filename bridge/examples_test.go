@@ -96,6 +96,7 @@ func secureCluster(t *testing.T, certs string) string {
 
 // Every example is a configuration that starts, on ports and directories of the test, and takes a message.
 func TestExamplesStart(t *testing.T) {
+	t.Parallel()
 	names, err := filepath.Glob("../examples/*")
 	if err != nil || len(names) < 6 {
 		t.Fatal(names, err)

@@ -2,11 +2,14 @@ package bridge
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -23,6 +26,8 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(processEnv); text != "" {
 		os.Exit(process(text))
 	}
+	flag.Parse()
+	_ = flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))) // tests here wait more than they work
 	goleak.VerifyTestMain(m)
 }
 
@@ -54,7 +59,7 @@ func spawn(t *testing.T, text string) *proc {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe)
-	cmd.Env = []string{processEnv + "=" + text + "\nadmin: {listen: \"127.0.0.1:0\"}", "HOME=" + t.TempDir()}
+	cmd.Env = []string{processEnv + "=" + text + "\nadmin: {listen: \"127.0.0.1:0\"}", "HOME=" + t.TempDir(), "GORACE=atexit_sleep_ms=10"}
 	cmd.Stderr = t.Output()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

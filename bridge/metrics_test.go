@@ -15,6 +15,7 @@ import (
 
 // The names follow Prometheus' rules: units, _total for counters, help texts.
 func TestMetricsLint(t *testing.T) {
+	t.Parallel()
 	plant := newSite(t, packet.V5)
 	r := start(t, parse(t, `
 endpoints: {plant: {dial: "`+plant.url()+`"}, devices: {listen: "mqtt://:0"}}

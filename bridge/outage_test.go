@@ -139,6 +139,7 @@ func (d *door) broker() string {
 
 // With Kafka away at the start and no spool devices can connect, subscribe and publish, get no ack, and are served when it is there.
 func TestKafkaAwayAtTheStart(t *testing.T) {
+	t.Parallel()
 	kafka := newDoor(t)
 	at := kafka.broker()
 	r := startPatient(t, parse(t, "{kafka: {brokers: ["+kafka.addr()+"]}, spool: {dir: off}}"), time.Millisecond)
@@ -177,6 +178,7 @@ func TestKafkaAwayAtTheStart(t *testing.T) {
 
 // With Kafka away later and no spool devices wait, keep-alives are answered, /readyz says so, and nothing is lost or out of order (P1 to P3).
 func TestKafkaAwayForAWhile(t *testing.T) {
+	t.Parallel()
 	kafka := newDoor(t)
 	at := kafka.broker()
 	kafka.lead(at)
@@ -213,6 +215,7 @@ func TestKafkaAwayForAWhile(t *testing.T) {
 
 // With Kafka away at the stop and no spool the drain ends with its time, and nothing that was not stored has been acknowledged (P8, P1).
 func TestStopWithoutKafka(t *testing.T) {
+	t.Parallel()
 	kafka := newDoor(t)
 	kafka.lead(kafka.broker())
 	r := start(t, parse(t, "{kafka: {brokers: ["+kafka.addr()+"]}, spool: {dir: off}, drain_timeout: 200ms}"))

@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -14,6 +17,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv("BE_LINKSPAN") != "" {
 		main()
 	}
+	flag.Parse()
+	_ = flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))) // tests here wait more than they work
 	os.Exit(m.Run())
 }
 
