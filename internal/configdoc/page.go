@@ -95,7 +95,7 @@ func (w *writer) under(at place, about string, v reflect.Value) (all []below) {
 		if key, ok := strings.CutPrefix(f.Tag.Get("yaml"), ",shape="); ok {
 			comment, err := w.comments.of(v.Type(), f.Name)
 			w.err = errors.Join(w.err, err)
-			all = append(all, below{place{at.path, key}, comment, fresh(f.Type.Elem())})
+			all = append(all, below{place{at.path, strings.Replace(key, ":", ": ", 1)}, comment, fresh(f.Type.Elem())})
 		}
 	}
 	if all == nil {

@@ -9,12 +9,21 @@ import (
 )
 
 // A Shape is one of the forms that a section can have. A struct whose fields are pointers to structs, tagged
-// yaml:",shape=KEY", stands for a section with the keys of one of them: of the one whose KEY is there. The other fields stay
-// nil, and so do all where no KEY is there.
+// yaml:",shape=KEY" or yaml:",shape=KEY:PREFIX", stands for a section with the keys of one of them: of the one whose KEY is there, and
+// whose PREFIX the value begins with where there are several. The other fields stay nil, and so do all where no KEY is there.
 type Shape struct {
-	Key   string // that tells
-	Index int    // of the field
-	Type  reflect.Type
+	Key    string // that tells
+	Prefix string // of its value; "": any that no other shape has
+	Index  int    // of the field
+	Type   reflect.Type
+}
+
+// String tells the shape as people write it: KEY, or KEY: PREFIX.
+func (s Shape) String() string {
+	if s.Prefix == "" {
+		return s.Key
+	}
+	return s.Key + ": " + s.Prefix
 }
 
 const shapeOption = "shape="
@@ -23,8 +32,9 @@ const shapeOption = "shape="
 func Shapes(t reflect.Type) (shapes []Shape) {
 	for i := range t.NumField() {
 		_, options, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
-		if key, ok := strings.CutPrefix(options, shapeOption); ok {
-			shapes = append(shapes, Shape{key, i, t.Field(i).Type.Elem()})
+		if tells, ok := strings.CutPrefix(options, shapeOption); ok {
+			key, prefix, _ := strings.Cut(tells, ":")
+			shapes = append(shapes, Shape{key, prefix, i, t.Field(i).Type.Elem()})
 		}
 	}
 	return shapes
@@ -66,11 +76,14 @@ func (d *Decoder) shaped(path string, n *yaml.Node, v reflect.Value) {
 	shapes := Shapes(v.Type())
 	has := slices.IndexFunc(shapes, func(s Shape) bool { return !v.Field(s.Index).IsNil() })
 	for _, p := range pairs {
-		i := slices.IndexFunc(shapes, func(s Shape) bool { return s.Key == p.key.Value })
+		i := d.told(shapes, p.key.Value, p.value)
 		switch {
 		case i < 0 || p.value.Tag == "!!null":
-		case has >= 0 && has != i:
+		case has >= 0 && shapes[has].Key != shapes[i].Key:
 			d.problem(join(path, p.key.Value), p.key, "stands beside %s, and only one of the two can be; remove one", shapes[has].Key)
+			return
+		case has >= 0 && has != i:
+			d.problem(join(path, p.key.Value), p.key, "this was a section with %s before, which has other keys than one with %s; give that a name of its own", shapes[has], shapes[i])
 			return
 		default:
 			has = i
@@ -86,7 +99,7 @@ func (d *Decoder) shaped(path string, n *yaml.Node, v reflect.Value) {
 			d.said(at, d.place(p.key)) // whoever judges the section as a whole says what is missing
 		case !slices.Contains(Keys(shapes[has].Type), p.key.Value):
 			other := slices.IndexFunc(shapes, func(s Shape) bool { return slices.Contains(Keys(s.Type), p.key.Value) })
-			d.problem(at, p.key, "goes with %s, and this section has %s; remove it", shapes[other].Key, shapes[has].Key)
+			d.problem(at, p.key, "goes with %s, and this section has %s; remove it", shapes[other], shapes[has])
 		default:
 			into := v.Field(shapes[has].Index)
 			if into.IsNil() {
@@ -95,4 +108,40 @@ func (d *Decoder) shaped(path string, n *yaml.Node, v reflect.Value) {
 			d.entry(path, p.key, p.value, into.Elem())
 		}
 	}
+}
+
+// told returns which shape a key and its value tell of, -1 for none.
+func (d *Decoder) told(shapes []Shape, key string, value *yaml.Node) int {
+	text, found := "", -1
+	for i, s := range shapes {
+		if s.Key != key {
+			continue
+		}
+		if text == "" && s.Prefix != "" {
+			text = d.glance(value)
+		}
+		if strings.HasPrefix(text, s.Prefix) && (found < 0 || s.Prefix != "") {
+			found = i
+		}
+	}
+	return found
+}
+
+// glance returns the text of a value, or of the first in a list. What is wrong with it is told when it is read.
+func (d *Decoder) glance(n *yaml.Node) string {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	switch {
+	case n.Kind == yaml.SequenceNode && len(n.Content) > 0 && n.Content[0].Kind == yaml.ScalarNode:
+		return d.glance(n.Content[0])
+	case n.Kind != yaml.ScalarNode:
+		return ""
+	case d.literal || d.Verbatim:
+		return n.Value
+	}
+	return variable.ReplaceAllStringFunc(n.Value, func(s string) string {
+		value, _ := d.standsFor(s)
+		return value
+	})
 }

@@ -34,6 +34,12 @@ type house struct {
 type way struct {
 	Door   *door   `yaml:",shape=handle"`
 	Window *window `yaml:",shape=glass"`
+	Pane   *pane   `yaml:",shape=glass:lead"`
+}
+
+type pane struct {
+	Glass []string `yaml:"glass"`
+	Color color    `yaml:"color"`
 }
 
 type door struct {
@@ -353,6 +359,40 @@ func TestShapesFromTheEnvironment(t *testing.T) {
 	}
 	d.Environ("X_", []string{"X_WAYS_BACK_LOCK=yes"}, &h)
 	if err := d.Err(); err == nil || !strings.Contains(err.Error(), "X_WAYS_BACK_LOCK: ways.back.lock: goes with handle, and this section has glass") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Where the same key tells of several shapes, the beginning of its value does, whether it is one or the first of a list, or a variable.
+func TestShapesByValue(t *testing.T) {
+	h, err := decodeFile("attic: {gate: &l leads}\nways: {e: {glass: *l}, a: {color: red, glass: leaded}, b: {glass: [leaden, blue]}, c: {glass: \"${LED}\", color: blue}, d: {glass: led}}", map[string]string{"LED": "lead"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]way{
+		"a": {Pane: &pane{[]string{"leaded"}, 1}}, "b": {Pane: &pane{Glass: []string{"leaden", "blue"}}}, "c": {Pane: &pane{[]string{"lead"}, 2}},
+		"d": {Window: &window{Glass: "led"}}, "e": {Pane: &pane{Glass: []string{"leads"}}},
+	}
+	if !reflect.DeepEqual(h.Ways, want) {
+		t.Errorf("got %+v", h.Ways)
+	}
+	for text, want := range map[string]string{
+		"ways: {a: {glass: lead, height: 1}}":        "h.yaml:1:25: ways.a.height: goes with handle, and this section has glass: lead; remove it",
+		"ways: {a: {glass: y, color: red}}":          "h.yaml:1:22: ways.a.color: goes with glass: lead, and this section has glass; remove it",
+		"ways: {a: {glass: lead, handle: x}}":        "h.yaml:1:25: ways.a.handle: stands beside glass, and only one of the two can be; remove one",
+		"ways: {a: {glass: \"${NONE}\", height: []}}": "h.yaml:1:19: ways.a.glass: the environment has no variable NONE; set it, or write ${NONE:-default}",
+	} {
+		if _, err := decodeFile(text, nil); err == nil || err.Error() != want {
+			t.Errorf("%s:\n got %v\nwant %s", text, err, want)
+		}
+	}
+	var d Decoder
+	d.Environ("X_", []string{"X_WAYS_NEW_GLASS=lead,blue", "X_WAYS_NEW_COLOR=red", "X_WAYS_OLD_GLASS=thick", "X_WAYS_OLD_HEIGHT=low"}, &h)
+	if w := h.Ways; d.Err() != nil || !reflect.DeepEqual(w["new"].Pane, &pane{[]string{"lead", "blue"}, 1}) || w["old"].Window == nil {
+		t.Errorf("got %+v %v", w, d.Err())
+	}
+	d.Environ("X_", []string{"X_WAYS_D_GLASS=leaded"}, &h)
+	if err := d.Err(); err == nil || err.Error() != "X_WAYS_D_GLASS: ways.d.glass: this was a section with glass before, which has other keys than one with glass: lead; give that a name of its own" {
 		t.Errorf("got %v", err)
 	}
 }
