@@ -37,7 +37,7 @@ func (t *Table) UpAgain(m *linkspan.Message) (bool, error) {
 	m.Record.Headers = headers
 	routed := m.Record.Header(headerOrigin) != nil
 	readHeaders(m, t.endpoint)
-	m.Topic, m.Endpoint, m.Record.Headers = topic, endpoint, nil
+	m.Topic, m.Endpoint, m.Record.Headers, m.Record.Partition = topic, endpoint, nil, linkspan.AnyPartition
 	if routed {
 		m.Hops-- // this is not one more time
 	}

@@ -9,12 +9,14 @@ import (
 type plan struct {
 	endpoint, topic string // what it is for; on the way down the Kafka topic and ""
 	client          bool   // the endpoint dials a broker
+	asks            bool   // its senders may ask for key and partition: AMQP
 
 	route    *route
 	refusal  error // no message of this topic goes through
 	captures []string
 	name     string // the topic on the other side; "" where messages differ
 	key      string // where messages do not differ
+	codec    string // "": that of the endpoint
 }
 
 // A cache remembers plans. It has a fixed number of places, and two topics that want the same one displace each other,

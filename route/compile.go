@@ -56,6 +56,7 @@ type route struct {
 
 	topic     *template // of the topic on the other side
 	key       *template // nil: no key
+	ownKey    bool      // the route itself says which; else an AMQP sender does
 	partition *template // nil: the partitioner's choice
 	device    *template // nil: it does not tell
 	offline   []string  // payloads that say that the device has left
@@ -142,14 +143,14 @@ func (c *compiler) split(key, text string) (scheme, rest string, ok bool) {
 
 // resolve returns the endpoints that a protocol or name stands for.
 func (c *compiler) resolve(key, scheme string) (names []string) {
-	known := []string{"mqtt", "kafka"}
+	known := []string{"mqtt", amqp, "kafka"}
 	for _, e := range c.endpoints {
 		if e.Name == scheme || e.Protocol == scheme {
 			names = append(names, e.Name)
 		}
 		known = append(known, e.Name)
 	}
-	if names == nil && scheme != "mqtt" {
+	if names == nil && scheme != "mqtt" && scheme != amqp {
 		c.fail(key, fmt.Errorf("there is no endpoint %q%s (%s)", scheme, meant(scheme, known), strings.Join(known, ", ")))
 	}
 	return names
@@ -177,8 +178,9 @@ func (c *compiler) up(r *route, from, filter, to string) {
 	} else {
 		r.endpoints = c.resolve("from", from)
 	}
+	c.codec(from, r.endpoints)
 	var err error
-	if r.filter, err = newFilter(filter); c.fail("from", err) {
+	if r.filter, err = c.filter(from, filter); c.fail("from", err) {
 		return
 	}
 	if strings.HasPrefix(filter, "$share/") {
@@ -190,7 +192,7 @@ func (c *compiler) up(r *route, from, filter, to string) {
 		c.kafkaTarget(r)
 	}
 	key := "{topic}"
-	if c.config.Key != nil {
+	if r.ownKey = c.config.Key != nil; r.ownKey {
 		key = *c.config.Key
 	}
 	if key != "" {
@@ -210,7 +212,7 @@ func (c *compiler) up(r *route, from, filter, to string) {
 	c.fail("facts", err)
 	for _, name := range slices.Sorted(maps.Keys(c.config.Headers)) {
 		if name == "" || reserved(name) {
-			c.fail("headers."+name, errors.New("names that begin with mqtt. or linkspan. are written by Linkspan alone: choose another"))
+			c.fail("headers."+name, errors.New("names that begin with mqtt., amqp. or linkspan. are written by Linkspan alone: choose another"))
 		}
 		value, err := newTemplate(c.config.Headers[name], sc)
 		c.fail("headers."+name, err)
@@ -236,6 +238,8 @@ func (c *compiler) kafkaTarget(r *route) {
 	switch {
 	case len(r.topic.ops) == 0:
 		c.fail("to", checkKafkaName(""))
+	case r.topics != nil && r.topic.ops[0].kind == opLiteral && internal(r.topic.ops[0].text):
+		c.fail("to", errors.New("topics that begin with __ or _linkspan. are internal: no placeholder makes one"))
 	case c.config.MaxTopics < 0:
 		c.fail("max_topics", errors.New("it is 1 or more"))
 	case r.topics == nil && c.config.MaxTopics != 0:
@@ -256,6 +260,7 @@ func (c *compiler) down(r *route, from, scheme, to string) {
 		c.fail("qos", fmt.Errorf("%d is no quality of service: 0, 1 or 2", *q))
 	}
 	c.location(r, scheme)
+	c.codec(scheme, everywhere(c.endpoints))
 	var err error
 	if r.pattern, err = newPattern(from); c.fail("from", err) {
 		return
@@ -266,7 +271,7 @@ func (c *compiler) down(r *route, from, scheme, to string) {
 		return
 	}
 	if len(r.topic.ops) == 0 {
-		c.fail("to", errors.New("the MQTT topic is missing: write mqtt:devices/{key}/commands, or mqtt:{key}"))
+		c.fail("to", errors.New("the topic or address is missing: write mqtt:devices/{key}/commands, or mqtt:{key}"))
 	}
 	for _, o := range r.topic.ops {
 		if o.kind == opLiteral && strings.ContainsAny(o.text, "+#") {

@@ -1,6 +1,9 @@
 package route
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Config is one entry of `routes`: which messages it takes, and what becomes of them on the other side. Routes are
 // ordered, and the first that matches takes the message. docs/mapping.md has the whole language.
@@ -13,19 +16,23 @@ type Config struct {
 	From string `yaml:"from"`
 	// To says where they go: kafka:TEMPLATE on the way up, PROTOCOL:TEMPLATE or NAME:TEMPLATE on the way down.
 	To string `yaml:"to"`
-	// Key is the template of the Kafka record's key. "" is no key: Kafka's partitioner chooses. Default: "{topic}", which
-	// keeps the messages of one MQTT topic in order. Way up only.
+	// Key is the template of the Kafka record's key. "" is no key: Kafka's partitioner chooses. Default: for MQTT "{topic}", which
+	// keeps the messages of one topic in order; for AMQP the key that the sender asks for, else none. Way up only.
 	Key *string `yaml:"key,omitempty"`
-	// Partition is a template of the Kafka partition's number, such as "{partition client 12}". Default: by the key.
-	// Way up only.
+	// Partition is a template of the Kafka partition's number, such as "{partition client 12}". Default: the one that an AMQP sender
+	// asks for, else by the key. Way up only.
 	Partition string `yaml:"partition,omitempty"`
 	// Facts are the facts that are written into headers: all, none, or some of topic, client, username, qos, retain,
-	// received, payload-format, content-type, response-topic, correlation-data, expiry, user. Default: all. Way up only.
+	// received, payload-format, content-type, response-topic, correlation-data, expiry, user, amqp. Default: all. Way up only.
 	Facts []string `yaml:"facts,omitempty"`
 	// Headers are templates of further headers, by name. Way up only.
 	Headers map[string]string `yaml:"headers,omitempty"`
-	// Names is the rule by which MQTT text becomes a Kafka topic name, and back: dot, underscore or escape. Default: dot.
+	// Names is the rule by which an MQTT topic or AMQP address becomes a Kafka topic name, and back: dot, underscore, escape or plain.
+	// Default: dot.
 	Names string `yaml:"names,omitempty"`
+	// Codec is the form that AMQP messages have in Kafka: native, default, json or raw; docs/mapping.md tells of each. Default: that of
+	// the endpoint. MQTT knows only one form, and passes it by.
+	Codec string `yaml:"codec,omitempty"`
 	// QoS is the quality of service on the way down, 0 to 2, of which a subscription may ask for less. Default: that
 	// of the record's mqtt.qos header, else 1. Way down only.
 	QoS *int `yaml:"qos,omitempty"`
@@ -106,6 +113,9 @@ type TopicSpec struct {
 	Replication int16 // 0: as Kafka is configured
 }
 
+// amqp is a protocol of endpoints.
+const amqp = "amqp"
+
 const (
 	defaultMaxTopics = 1000
 	defaultMaxHops   = 8
@@ -113,13 +123,44 @@ const (
 	defaultQoS       = 1
 )
 
-// DefaultRoutes returns the routes of a configuration that has none: everything published goes to mqtt.messages with its
-// MQTT topic as the key and reaches the subscribers from there, and records of mqtt.commands go to the topic in their key.
+// DefaultRoutes returns the routes of a configuration that has none: everything published over MQTT goes to mqtt.messages with its
+// topic as the key and reaches the subscribers from there, records of mqtt.commands go to the topic in their key, and what is sent
+// over AMQP goes to the Kafka topic that its address names.
 func DefaultRoutes() []Config {
 	topic := "{topic}"
 	return []Config{
 		{Name: "messages-up", From: "mqtt:#", To: "kafka:mqtt.messages", Key: &topic},
 		{Name: "messages-down", From: "kafka:mqtt.messages", To: "mqtt:{key}"},
 		{Name: "commands", From: "kafka:mqtt.commands", To: "mqtt:{key}"},
+		addressRoute(),
 	}
+}
+
+// addressRoute has the address of an AMQP message name its Kafka topic, as it is, but for a slash, which is a dot there.
+func addressRoute() Config {
+	return Config{Name: "addresses", From: "amqp:{address...}", To: "kafka:{address}", Names: "plain"}
+}
+
+// Complete returns routes, and behind them the one of [DefaultRoutes] for AMQP if an AMQP listener is there and neither a route nor a
+// default route says where its messages go.
+func Complete(routes []Config, standard *Config, endpoints []Endpoint) []Config {
+	if standard != nil {
+		return routes
+	}
+	listens := false
+	for _, e := range endpoints {
+		if e.Protocol != amqp || e.Client {
+			continue
+		}
+		listens = true
+		for i := range routes {
+			if from, _, _ := strings.Cut(routes[i].From, ":"); from == amqp || from == e.Name {
+				return routes
+			}
+		}
+	}
+	if !listens {
+		return routes
+	}
+	return append(routes[:len(routes):len(routes)], addressRoute())
 }

@@ -121,18 +121,25 @@ func (c *compiler) retained(r *route, from string) {
 }
 
 // location compiles where a route down goes. to is a protocol, or the name of an endpoint.
+//
+// Whoever subscribed at any listener has what goes to a protocol, whichever: live messages know one space of topics and addresses. A
+// device, though, is looked for where its protocol is spoken.
 func (c *compiler) location(r *route, to string) {
-	for _, name := range c.resolve("to", to) {
+	spoken := c.resolve("to", to)
+	for _, name := range spoken {
 		if name == to {
 			r.target = name
 		}
-		if c.listens(name) {
-			r.listeners = append(r.listeners, name)
-		} else {
+		if !c.listens(name) {
 			r.clients = append(r.clients, name)
 		}
 	}
-	r.located = c.config.Device != "" && len(r.clients) > 0 && len(r.clients)+len(r.listeners) > 1
+	for _, e := range c.endpoints {
+		if !e.Client && (r.target == e.Name || r.target == "" && (to == "mqtt" || to == amqp)) {
+			r.listeners = append(r.listeners, e.Name)
+		}
+	}
+	r.located = c.config.Device != "" && len(r.clients) > 0 && len(spoken) > 1
 
 	unknown := c.config.Unknown
 	if i := slices.Index(unknowns(), unknown); i >= 0 {

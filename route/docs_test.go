@@ -41,13 +41,18 @@ func TestMappingDocument(t *testing.T) {
 	for _, f := range fieldTable() {
 		names = append(names, "| `{"+f.name+"}` |")
 	}
-	for _, fact := range factNames()[:len(factNames())-1] {
-		names = append(names, "| `mqtt."+fact+"` |", "`"+fact+"`")
+	for _, fact := range factNames() {
+		if names = append(names, "`"+fact+"`"); fact != "user" && fact != "amqp" {
+			names = append(names, "| `mqtt."+fact+"` |")
+		}
+	}
+	for _, codec := range codecs() {
+		names = append(names, "| `"+codec+"`")
 	}
 	for _, word := range unknowns() {
 		names = append(names, "| `"+word+"`")
 	}
-	for _, name := range append(names, "`user`", "`"+hopsProperty+"`", "`"+userPrefix+"NAME`", "`"+headerOrigin+"`", "`"+headerHops+"`") {
+	for _, name := range append(names, "`"+hopsProperty+"`", "`"+userPrefix+"NAME`", "`"+headerOrigin+"`", "`"+headerHops+"`") {
 		if !strings.Contains(string(text), name) {
 			t.Errorf("%s is not in the document", name)
 		}
@@ -64,6 +69,9 @@ func TestDefaultRoutesAreDocumented(t *testing.T) {
 		line := "{name: " + r.Name + `, from: "` + r.From + `", to: "` + r.To + `"`
 		if r.Key != nil {
 			line += `, key: "` + *r.Key + `"`
+		}
+		if r.Names != "" {
+			line += ", names: " + r.Names
 		}
 		if !strings.Contains(string(text), line+"}") {
 			t.Errorf("%s is not in the document", line)

@@ -144,6 +144,7 @@ func (t *Table) planDown(topic string) *plan {
 			continue
 		}
 		p.route = r
+		p.codec = r.config.Codec
 		for i, text := range captured {
 			decoded, ok := r.rule.decode(r.pattern.captures[i], text)
 			if !ok {
@@ -152,6 +153,9 @@ func (t *Table) planDown(topic string) *plan {
 			p.captures = append(p.captures, decoded)
 		}
 		break
+	}
+	if p.codec == "" {
+		p.codec = t.writtenWith(p.topic)
 	}
 	return p
 }

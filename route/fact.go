@@ -16,6 +16,7 @@ import (
 // that nobody but Linkspan writes them.
 const (
 	mqttPrefix   = "mqtt."
+	amqpPrefix   = "amqp."
 	originPrefix = "linkspan."
 	userPrefix   = "mqtt.user."
 )
@@ -42,7 +43,7 @@ const (
 )
 
 func reserved(header string) bool {
-	return strings.HasPrefix(header, mqttPrefix) || strings.HasPrefix(header, originPrefix)
+	return strings.HasPrefix(header, mqttPrefix) || strings.HasPrefix(header, amqpPrefix) || strings.HasPrefix(header, originPrefix)
 }
 
 // facts is a set of the facts that a route writes into headers.
@@ -61,12 +62,13 @@ const (
 	factCorrelationData
 	factExpiry
 	factUser
+	factAMQP
 	allFacts = 1<<iota - 1
 )
 
 func factNames() []string {
 	return []string{"topic", "client", "username", "qos", "retain", "received", "payload-format", "content-type",
-		"response-topic", "correlation-data", "expiry", "user"} // in the order of the constants
+		"response-topic", "correlation-data", "expiry", "user", "amqp"} // in the order of the constants
 }
 
 // newFacts reads the setting `facts`.
@@ -121,6 +123,9 @@ func (r *route) writeHeaders(m *linkspan.Message, p *plan, v *values) {
 		h, s = text(h, s, headerRetain, "1")
 	}
 	h, s = r.properties(h, s, m)
+	if r.facts&factAMQP != 0 {
+		h = append(h, m.AMQP...)
+	}
 	for i := range r.headers {
 		from := len(s)
 		s = r.headers[i].value.append(s, v)
@@ -215,7 +220,7 @@ func readHeaders(m *linkspan.Message, endpoint func([]byte) string) headerReader
 	m.QoS, m.Retain, m.PayloadFormat, m.ContentType, m.ResponseTopic, m.CorrelationData = 0, false, 0, "", "", nil
 	m.Endpoint, m.Client, m.Username, m.Hops = "", "", "", 0
 	m.Received, m.Expires = m.Record.Timestamp, time.Time{}
-	m.UserProperties = m.UserProperties[:0]
+	m.UserProperties, m.AMQP = m.UserProperties[:0], m.AMQP[:0]
 
 	r := headerReader{m: m, expiry: -1}
 	for i := range m.Record.Headers {
@@ -226,6 +231,8 @@ func readHeaders(m *linkspan.Message, endpoint func([]byte) string) headerReader
 			ok = r.user(h.Key[len(userPrefix):], h.Value)
 		case strings.HasPrefix(h.Key, mqttPrefix):
 			ok = r.fact(h.Key, h.Value)
+		case strings.HasPrefix(h.Key, amqpPrefix):
+			m.AMQP = append(m.AMQP, *h)
 		case h.Key == headerOrigin:
 			m.Endpoint, r.origin = endpoint(h.Value), true
 		case h.Key == headerHops:

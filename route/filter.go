@@ -3,6 +3,7 @@ package route
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -132,6 +133,11 @@ func (f *filter) String() string {
 		levels = append(levels, "#")
 	}
 	return strings.Join(levels, "/")
+}
+
+// exact reports whether f has no wildcards.
+func (f *filter) exact() bool {
+	return !f.rest && !slices.ContainsFunc(f.levels, func(l level) bool { return l.any })
 }
 
 // wild reports whether the first level is a wildcard.

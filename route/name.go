@@ -1,6 +1,7 @@
 package route
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -24,16 +25,18 @@ const (
 	byUnderscore
 	// byEscape writes / as a dot and everything else that is no letter or digit behind a dash: it can be turned back.
 	byEscape
+	// byPlain writes / as a dot and leaves the rest as it is: a/b and a.b are one topic. What Kafka does not take is refused.
+	byPlain
 )
 
 func newNaming(s string) (naming, error) {
-	known := []string{"dot", "underscore", "escape"}
+	known := []string{"dot", "underscore", "escape", "plain"} // in the order of the constants
 	for i, k := range known {
 		if s == k || s == "" {
 			return naming(i), nil
 		}
 	}
-	return 0, fmt.Errorf("there is no rule %q%s (dot, underscore or escape)", s, meant(s, known))
+	return 0, fmt.Errorf("there is no rule %q%s (dot, underscore, escape or plain)", s, meant(s, known))
 }
 
 // append writes one value at the end of a name.
@@ -43,6 +46,15 @@ func (n naming) append(dst []byte, value string) []byte {
 		return appendEscaped(dst, value)
 	case byUnderscore:
 		return appendLossy(dst, value, '_')
+	case byPlain:
+		from := len(dst)
+		dst = append(dst, value...)
+		for i := range dst[from:] {
+			if dst[from+i] == '/' {
+				dst[from+i] = '.'
+			}
+		}
+		return dst
 	default:
 		return appendLossy(dst, value, '.')
 	}
@@ -144,16 +156,19 @@ func (n naming) decode(c capture, value string) (string, bool) {
 	}
 }
 
-// finish makes the name that begins at dst[from:] one that Kafka takes, false where it cannot. The lossy rules cut a name
-// that is too long and mark it with its digest; the escape would not be reversible then, and refuses.
+// finish makes the name that begins at dst[from:] one that Kafka takes, false where it cannot, and for a name that no device may
+// give to a topic. The lossy rules cut a name that is too long and mark it with its digest; the escape would not be reversible
+// then, and refuses.
 func (n naming) finish(dst []byte, from int) ([]byte, bool) {
 	name := dst[from:]
 	switch {
-	case len(name) == 0:
+	case len(name) == 0 || internal(borrow(name)):
+		return dst, false
+	case n == byPlain && bytes.ContainsFunc(name, func(r rune) bool { return !isKafka(r) }):
 		return dst, false
 	case len(name) <= maxKafkaName && string(name) != "." && string(name) != "..":
 		return dst, true
-	case n == byEscape:
+	case n == byEscape || n == byPlain:
 		return dst, false
 	}
 	whole := string(name)

@@ -287,6 +287,10 @@ func TestConfigErrorsSayWhereAndWhat(t *testing.T) {
 		"routes[0].headers.mqtt.x: names that begin":       base(func(c *Config) { c.Headers = map[string]string{"mqtt.x": "y"} }),
 		"routes[0].headers.x: the { at":                    base(func(c *Config) { c.Headers = map[string]string{"x": "{"} }),
 		`routes[0].names: there is no rule "dots"`:         base(func(c *Config) { c.Names = "dots" }),
+		"routes[0].headers.amqp.x: names that begin":       base(func(c *Config) { c.Headers = map[string]string{"amqp.x": "y"} }),
+		"routes[0].to: topics that begin with __":          base(func(c *Config) { c.To = "kafka:__{site}" }),
+		"routes[0].codec: it is about messages of AMQP":    base(func(c *Config) { c.Codec = "raw" }),
+		`routes[0].codec: there is no codec "jsn"`:         down(func(c *Config) { c.Codec = "jsn" }),
 		"routes[0].max_topics: `to` is one Kafka topic":    base(func(c *Config) { c.MaxTopics = 5 }),
 		"routes[0].max_topics: it is 1 or more":            base(func(c *Config) { c.To, c.MaxTopics = "kafka:{site}", -1 }),
 		"routes[0].qos: it means nothing on the way up":    base(func(c *Config) { c.QoS = new(1) }),
@@ -295,7 +299,7 @@ func TestConfigErrorsSayWhereAndWhat(t *testing.T) {
 		"routes[0].key: it means nothing on the way down":  down(func(c *Config) { c.Key = new("x") }),
 		"routes[0].qos: 3 is no quality of service":        down(func(c *Config) { c.QoS = new(3) }),
 		"routes[0].to: a target is one topic and has":      down(func(c *Config) { c.To = "mqtt:a/#" }),
-		"routes[0].to: the MQTT topic is missing":          down(func(c *Config) { c.To = "mqtt:" }),
+		"routes[0].to: the topic or address is missing":    down(func(c *Config) { c.To = "mqtt:" }),
 	} {
 		_, err := New([]Config{c}, devices())
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -38,7 +38,7 @@ type fieldInfo struct {
 
 func fieldTable() []fieldInfo {
 	return []fieldInfo{
-		{"topic", fieldTopic, true, true, "the MQTT topic that the message was published to"},
+		{"topic", fieldTopic, true, true, "the MQTT topic or AMQP address that the message was published to"},
 		{"client", fieldClient, true, true, "the client identifier of the publisher"},
 		{"username", fieldUsername, true, true, "the user name of the publisher"},
 		{"endpoint", fieldEndpoint, true, true, "the endpoint where the message came in"},
@@ -147,8 +147,8 @@ func (sc scope) value(name string) (op, error) {
 		}
 	}
 	if header, ok := strings.CutPrefix(name, "header."); ok {
-		if !sc.down && reserved(header) {
-			return op{}, fmt.Errorf("{%s}: on the way up only user properties are headers yet; the facts have names of their own (%s)", name, strings.Join(sc.names(), ", "))
+		if !sc.down && reserved(header) && !strings.HasPrefix(header, amqpPrefix) {
+			return op{}, fmt.Errorf("{%s}: on the way up only user properties and what AMQP says are headers yet; the facts have names of their own (%s)", name, strings.Join(sc.names(), ", "))
 		}
 		if header == "" {
 			return op{}, errors.New("{header.}: the name of the header is missing")
@@ -272,10 +272,18 @@ func (f field) append(dst []byte, v *values, header string) []byte {
 	}
 }
 
-// header returns the record's header on the way down, and on the way up the user property that will be one.
+// header returns the record's header on the way down, and on the way up the user property or what AMQP says that will be one.
 func (v *values) header(name string) string {
 	if v.down {
 		return borrow(v.m.Record.Header(name))
+	}
+	if strings.HasPrefix(name, amqpPrefix) {
+		for _, h := range slices.Backward(v.m.AMQP) {
+			if h.Key == name {
+				return borrow(h.Value)
+			}
+		}
+		return ""
 	}
 	for _, p := range slices.Backward(v.m.UserProperties) {
 		if p.Key == name {

@@ -109,12 +109,14 @@ func (t *Table) KafkaTopics() []TopicSpec {
 	return specs
 }
 
-// Filters returns the filters of MQTT topics that a client endpoint subscribes to: those of its routes, in their order,
-// each once. The default route has none; it takes what comes besides.
+// Filters returns the filters of MQTT topics that a client endpoint subscribes to, or the AMQP addresses that it receives from: those
+// of its routes, in their order, each once. No AMQP broker knows filters, so one with wildcards is no address. The default route has
+// none; it takes what comes besides.
 func (t *Table) Filters(endpoint string) []string {
 	var filters []string
+	exact := t.endpoints[endpoint].Protocol == amqp
 	for _, r := range t.routes {
-		if r.down || !slices.Contains(r.endpoints, endpoint) {
+		if r.down || !slices.Contains(r.endpoints, endpoint) || exact && !r.filter.exact() {
 			continue
 		}
 		if text := r.filter.String(); !slices.Contains(filters, text) {

@@ -46,8 +46,9 @@ func (u uplink) Send(ctx context.Context, m *linkspan.Message, done func(error))
 	u.to.Send(ctx, m, done)
 }
 
-// Up fills in m.Record, m.Route, m.Device and m.Left from what the device sent. It returns false for a message that the
-// route skips. Its errors are permanent. All are counted.
+// Up fills in m.Record, m.Route, m.Device and m.Left from what the device sent. An AMQP endpoint's message has in m.Record.Key and
+// m.Record.Partition what its sender asks for, which stays where the route has none of its own. It returns false for a message
+// that the route skips. Its errors are permanent. All are counted.
 func (t *Table) Up(m *linkspan.Message) (bool, error) {
 	p := t.plansUp.get(m.Endpoint, m.Topic)
 	if p == nil {
@@ -75,11 +76,12 @@ func (t *Table) Up(m *linkspan.Message) (bool, error) {
 // the flag is a device's wish that this very message be retained.
 func (p *plan) skips(m *linkspan.Message) bool { return p.client && p.route.skipRetained && m.Retain }
 
-// planUp finds the route of an MQTT topic, and what is the same for all its messages. admit: new Kafka topics are counted.
+// planUp finds the route of an MQTT topic or AMQP address, and what is the same for all its messages. admit: new Kafka topics are counted.
 func (t *Table) planUp(endpoint, topic string, admit bool) *plan {
 	topic = strings.Clone(topic)
-	p := &plan{endpoint: strings.Clone(endpoint), topic: topic, client: t.endpoints[endpoint].Client}
-	if !validTopic(topic) {
+	e := t.endpoints[endpoint]
+	p := &plan{endpoint: strings.Clone(endpoint), topic: topic, client: e.Client, asks: e.Protocol == amqp}
+	if !validTopic(topic) && !(p.asks && topic != "" && validText(topic)) {
 		p.refusal = linkspan.ErrInvalidTopic
 		return p
 	}
@@ -97,6 +99,7 @@ func (t *Table) planUp(endpoint, topic string, admit bool) *plan {
 		return p
 	}
 	r := p.route
+	p.codec = r.config.Codec
 	p.captures, _ = r.filter.match(topic, nil)
 	v := &values{m: &linkspan.Message{Endpoint: p.endpoint}, captures: p.captures, topic: topic}
 	if name, ok := r.topic.literal(); ok {
@@ -152,10 +155,15 @@ func (t *Table) fillUp(m *linkspan.Message, p *plan, admit bool) error {
 			m.Record.Topic = string(name)
 		}
 	}
-	if m.Record.Key = nil; r.key != nil {
+	switch asked := p.asks && !r.ownKey; {
+	case !asked && r.key != nil:
 		r.fillKey(m, p, &v)
+	case !asked:
+		m.Record.Key = nil
 	}
-	m.Record.Partition = linkspan.AnyPartition
+	if !p.asks {
+		m.Record.Partition = linkspan.AnyPartition
+	}
 	if r.partition != nil {
 		text := r.partition.append(m.Scratch, &v)[len(m.Scratch):]
 		n, err := parsePartition(borrow(text))
