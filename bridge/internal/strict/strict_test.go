@@ -377,9 +377,9 @@ func TestShapesByValue(t *testing.T) {
 		t.Errorf("got %+v", h.Ways)
 	}
 	for text, want := range map[string]string{
-		"ways: {a: {glass: lead, height: 1}}":        "h.yaml:1:25: ways.a.height: goes with handle, and this section has glass: lead; remove it",
-		"ways: {a: {glass: y, color: red}}":          "h.yaml:1:22: ways.a.color: goes with glass: lead, and this section has glass; remove it",
-		"ways: {a: {glass: lead, handle: x}}":        "h.yaml:1:25: ways.a.handle: stands beside glass, and only one of the two can be; remove one",
+		"ways: {a: {glass: lead, height: 1}}":         "h.yaml:1:25: ways.a.height: goes with handle, and this section has glass: lead; remove it",
+		"ways: {a: {glass: y, color: red}}":           "h.yaml:1:22: ways.a.color: goes with glass: lead, and this section has glass; remove it",
+		"ways: {a: {glass: lead, handle: x}}":         "h.yaml:1:25: ways.a.handle: stands beside glass, and only one of the two can be; remove one",
 		"ways: {a: {glass: \"${NONE}\", height: []}}": "h.yaml:1:19: ways.a.glass: the environment has no variable NONE; set it, or write ${NONE:-default}",
 	} {
 		if _, err := decodeFile(text, nil); err == nil || err.Error() != want {
