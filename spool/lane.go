@@ -34,6 +34,7 @@ type lane struct {
 	mu      sync.Mutex
 	closed  bool
 	direct  list
+	crowd   int // more than so many on the direct way, and sweep looks at all
 	written list
 	window  list
 	last    uint64         // number of the newest entry
@@ -77,8 +78,12 @@ func (s *Spool) Send(ctx context.Context, m *linkspan.Message, done func(error))
 		l.spool(m, done) // unlocks
 		return
 	}
+	l.sweep()
 	f := l.flight(done, m.Mute)
 	f.keeping, f.sent, f.since, f.attempts = true, true, s.clock.Load(), 1
+	if l.Ack != AckMemory {
+		f.way.Store(boarding)
+	}
 	l.direct.push(f)
 	l.mu.Unlock()
 	l.kept(f, s.parts.To.Keep(ctx, m, f.promise), m)
@@ -86,13 +91,17 @@ func (s *Spool) Send(ctx context.Context, m *linkspan.Message, done func(error))
 
 // kept goes on with f when Keep has returned. m is still at hand.
 func (l *lane) kept(f *flight, kept linkspan.Kept, m *linkspan.Message) {
+	f.kept = kept
+	if f.way.CompareAndSwap(boarding, airborne) {
+		return
+	}
 	l.mu.Lock()
 	f.keeping = false
 	if !f.sent { // the outcome came first
+		f.kept = nil
 		l.outcome(f, m)
 		return
 	}
-	f.kept = kept
 	var done func(error)
 	if l.Ack == AckMemory && !l.closed {
 		done = f.tell()
@@ -275,6 +284,7 @@ func (l *lane) advance() {
 
 // oldest returns how long the oldest flight that the producer has was with it. The caller holds mu.
 func (l *lane) oldest(now uint32) time.Duration {
+	l.sweep()
 	age := uint32(0)
 	if f := l.direct.head; f != nil {
 		age = now - f.since

@@ -199,6 +199,7 @@ func (l *lane) status() LaneStatus {
 	now := s.clock.Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.sweepAll()
 	st.InFlight = l.direct.n + l.window.n
 	if f := l.direct.head; f != nil {
 		st.Unacked = time.Duration(now-f.since) * tick

@@ -77,6 +77,7 @@ func (l *lane) watch(now uint32, patience time.Duration) {
 		return
 	}
 	l.mu.Lock()
+	l.sweep()
 	var age time.Duration
 	if f := l.direct.head; f != nil {
 		age = time.Duration(now-f.since) * tick
@@ -103,13 +104,13 @@ func (s *Spool) takes(l *lane) bool {
 
 // fallBehind has the lane's messages go to the spool from now on, and appends those that the producer has, in their order (P3): it
 // cannot give them back, but their senders need not wait for it. Who is within Keep does so on the way out. The caller holds mu,
-// which the promises of all these have to wait for: so each can still be shown.
+// which the promises of all that it grounds have to wait for: so each can still be shown.
 func (l *lane) fallBehind() (taken int) {
 	l.behind.Store(true)
 	l.answered, l.wrote = false, false
 	for f := l.direct.head; f != nil; {
 		next := f.next
-		if !f.keeping {
+		if f.ground() && !f.keeping {
 			l.takeFlight(f)
 			taken++
 		}
@@ -165,6 +166,7 @@ func (l *lane) tryReturn(passed uint64) {
 	}
 	if ok {
 		l.behind.Store(false)
+		l.backoff = 0
 	}
 	l.mu.Unlock()
 	if ok {
