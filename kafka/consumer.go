@@ -30,8 +30,18 @@ type ConsumerConfig struct {
 	// positions while the group has members, and forgets those that were not written for offsets.retention.minutes; they
 	// are written at least once an hour.
 	Alone bool
-	// Partitions are read beside Topics: of each topic exactly these. Setting it means Alone.
+	// Partitions are read beside Topics: of each topic exactly these. Setting it means Alone; with From other than Committed, Group may
+	// be empty, and no position is kept.
 	Partitions map[string][]int32
+	// From is where Partitions begin. One that has come to its topic later, or again, is read from its beginning.
+	From Start
+	// Apart: the sink answers for each record by itself. What it gives back is handed over again at once, ahead of anything newer, and
+	// not only when nothing else of the partition is under way. It is asked for room with the record that is to come, and
+	// says by [Consumer.Wake] when it may have room again.
+	Apart bool
+	// Changed is called when the group has given partitions to this member, before any of their records comes, and when it has taken
+	// some away, after the last of their records has come. It must not block. nil: nobody asks.
+	Changed func(ours bool, partitions map[string][]int32)
 	// SessionTimeout of this member of Group, 0 for that of [ConsumerSettings].
 	SessionTimeout time.Duration
 }
@@ -66,6 +76,7 @@ type Consumer struct {
 	started  atomic.Bool
 	losses   atomic.Uint64   // how often the group has given us up
 	from     map[int32]int64 // where a tail begins, by partition, if not at the end
+	wanted   subscription    // of a member
 
 	commits sync.Mutex // held over a commit: a revocation waits for it, and none follows for what was revoked
 	mu      sync.Mutex
@@ -96,8 +107,13 @@ type ConsumerStats struct {
 
 // NewConsumer returns a consumer that begins to read when it is run, once.
 func (c *Client) NewConsumer(cfg ConsumerConfig) *Consumer {
+	wanted := map[string]bool{}
+	for _, t := range cfg.Topics {
+		wanted[t] = true
+	}
 	return &Consumer{
-		c: c, cfg: cfg, settings: &c.cfg.Consumer, backoff: backoff(c.cfg.RetryInterval),
+		wanted: subscription{topics: wanted, changed: make(chan struct{}, 1)},
+		c:      c, cfg: cfg, settings: &c.cfg.Consumer, backoff: backoff(c.cfg.RetryInterval),
 		room: make(chan struct{}, 1), ready: make(chan struct{}), made: make(chan struct{}), lanes: map[partitionKey]*lane{},
 	}
 }
@@ -126,32 +142,43 @@ func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
 	if err != nil {
 		return err
 	}
-	if c.alone() && c.cfg.Group == "" {
+	if c.cfg.Group == "" && (c.cfg.Alone || len(c.cfg.Partitions) > 0 && c.cfg.From.At == Committed) {
 		return errors.New("kafka: a consumer that is alone needs a group that keeps its positions")
 	}
-	if len(c.cfg.Topics)+len(patterns)+len(c.cfg.Partitions) == 0 {
+	topics := c.cfg.Topics
+	if c.member() && len(patterns) == 0 {
+		topics = c.wantsSome(ctx)
+	}
+	if len(topics)+len(patterns)+len(c.cfg.Partitions) == 0 {
 		c.isReady()
 		<-ctx.Done()
 		return nil
 	}
 	life, halt := context.WithCancel(context.WithoutCancel(ctx))
 	defer halt()
-	opts := append(c.options(ctx, to), kgo.WithContext(life))
+	opts := append(c.options(ctx, to, topics), kgo.WithContext(life))
 	if c.kgo, err = kgo.NewClient(append(c.c.common[:len(c.c.common):len(c.c.common)], opts...)...); err != nil {
 		return fmt.Errorf("kafka: consumer: %w", err)
 	}
 	close(c.made)
 	var helpers sync.WaitGroup
-	helperCtx, stopHelpers := context.WithCancel(ctx)
-	if !c.member() {
+	working, stop := context.WithCancelCause(ctx)
+	switch {
+	case !c.member():
 		t := &tail{c: c, to: to, patterns: patterns, known: map[string]*knownTopic{}}
-		helpers.Go(func() { t.run(helperCtx) })
+		helpers.Go(func() {
+			if err := t.run(working); err != nil {
+				stop(err)
+			}
+		})
+	case len(patterns) == 0:
+		helpers.Go(func() { c.follow(working, topics) })
 	}
 	if c.cfg.Group != "" {
-		helpers.Go(func() { c.commitOften(helperCtx) })
+		helpers.Go(func() { c.commitOften(working) })
 	}
-	c.poll(ctx)
-	stopHelpers()
+	c.poll(working)
+	stop(nil)
 	helpers.Wait()
 
 	last, cancel := context.WithTimeout(c.c.patience, c.settings.DrainTimeout)
@@ -164,14 +191,19 @@ func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
 	}
 	halt()
 	c.kgo.CloseAllowingRebalance()
+	if ctx.Err() == nil {
+		return context.Cause(working)
+	}
 	return nil
 }
 
 // alone reports whether a group keeps the positions of c without c being a member.
-func (c *Consumer) alone() bool { return c.cfg.Alone || len(c.cfg.Partitions) > 0 }
+func (c *Consumer) alone() bool { return c.cfg.Group != "" && !c.member() }
 
 // member reports whether c is a member of a group.
-func (c *Consumer) member() bool { return c.cfg.Group != "" && !c.alone() }
+func (c *Consumer) member() bool {
+	return c.cfg.Group != "" && !c.cfg.Alone && len(c.cfg.Partitions) == 0
+}
 
 // compile makes patterns match whole names.
 func compile(patterns []string) (list []*regexp.Regexp, err error) {
@@ -185,7 +217,8 @@ func compile(patterns []string) (list []*regexp.Regexp, err error) {
 	return list, nil
 }
 
-func (c *Consumer) options(ctx context.Context, to linkspan.Sink) []kgo.Opt {
+// options are those of a consumer that begins with topics.
+func (c *Consumer) options(ctx context.Context, to linkspan.Sink, topics []string) []kgo.Opt {
 	s := c.settings
 	opts := []kgo.Opt{
 		kgo.FetchMaxBytes(s.FetchMaxBytes), kgo.FetchMaxPartitionBytes(s.FetchMaxPartitionBytes),
@@ -218,10 +251,10 @@ func (c *Consumer) options(ctx context.Context, to linkspan.Sink) []kgo.Opt {
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, parts map[string][]int32) { c.lost(parts) }),
 	)
 	if len(c.cfg.Patterns) == 0 {
-		return append(opts, kgo.ConsumeTopics(c.cfg.Topics...))
+		return append(opts, kgo.ConsumeTopics(topics...))
 	}
 	var all []string
-	for _, t := range c.cfg.Topics {
+	for _, t := range topics {
 		all = append(all, "^"+regexp.QuoteMeta(t)+"$")
 	}
 	for _, p := range c.cfg.Patterns {

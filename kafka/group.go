@@ -15,6 +15,7 @@ import (
 
 // assigned is called by the group before the partitions are fetched.
 func (c *Consumer) assigned(ctx context.Context, to linkspan.Sink, parts map[string][]int32) {
+	c.changed(true, parts)
 	for topic, ps := range parts {
 		for _, p := range ps {
 			c.add(ctx, to, topic, p)
@@ -29,12 +30,21 @@ func (c *Consumer) revoked(parts map[string][]int32) {
 	ctx, cancel := context.WithTimeout(c.c.patience, c.settings.RebalanceTimeout/2)
 	defer cancel()
 	c.release(ctx, c.take(parts), true)
+	c.changed(false, parts)
+}
+
+// changed tells who wants to know which partitions we have.
+func (c *Consumer) changed(ours bool, parts map[string][]int32) {
+	if c.cfg.Changed != nil && len(parts) > 0 {
+		c.cfg.Changed(ours, parts)
+	}
 }
 
 // lost is called when others may have the partitions already: all that we had, the group gives up a member as a whole.
 func (c *Consumer) lost(parts map[string][]int32) {
 	c.losses.Add(1)
 	c.forget(parts)
+	c.changed(false, parts)
 }
 
 // forget stops lanes and lets go of what they have under way.

@@ -37,7 +37,7 @@ type lane struct {
 	paused  bool
 	share   int64     // bytes that it may hold before it is paused
 	away    int       // handed over, outcome not known
-	failed  []*flight // given back, to be handed over again
+	failed  []*flight // given back, to be handed over again; in order
 	gone    bool      // drained: what comes back now is let go
 	settled position  // after the settled prefix; zero: nothing is settled
 	stored  position  // what was committed last
@@ -53,6 +53,7 @@ type position struct {
 type flight struct {
 	lane   *lane
 	record *kgo.Record
+	tries  int         // how often it was given back
 	settle func(error) // completes it in the window
 	finish func(error) // f.done, bound once for the flight's many lives
 }
@@ -116,6 +117,10 @@ func (l *lane) signal() {
 func (l *lane) run(ctx context.Context) {
 	defer close(l.ended)
 	var m linkspan.Message
+	if l.c.cfg.Apart {
+		l.apart(ctx, &m)
+		return
+	}
 	for tries := 0; ; {
 		batch, failed := l.next(ctx, tries > 0)
 		switch {
@@ -167,7 +172,6 @@ func (l *lane) next(ctx context.Context, retrying bool) (batch []*kgo.Record, fa
 		switch {
 		case len(l.failed) > 0 && l.away == 0:
 			failed, l.failed = l.failed, nil
-			slices.SortFunc(failed, func(a, b *flight) int { return cmp.Compare(a.record.Offset, b.record.Offset) })
 		case len(l.failed) == 0 && len(l.queue) > 0 && (!retrying || l.away == 0):
 			batch, l.queue = l.queue, nil
 		}
@@ -188,7 +192,9 @@ func (l *lane) next(ctx context.Context, retrying bool) (batch []*kgo.Record, fa
 func (l *lane) unread(rest []*kgo.Record, failed []*flight) {
 	l.mu.Lock()
 	l.queue = append(slices.Clip(rest), l.queue...)
-	l.failed = append(l.failed, failed...)
+	for _, f := range failed {
+		l.back(f)
+	}
 	l.mu.Unlock()
 }
 
@@ -202,18 +208,27 @@ func (l *lane) open(ctx context.Context, r *kgo.Record) (*flight, bool) {
 			return nil, false
 		}
 		if linkspan.Room(l.to, nil) {
-			if settle, ok := l.window.Open(position{r.Offset + 1, r.LeaderEpoch}); ok {
-				f, _ := l.c.flights.Get().(*flight)
-				if f == nil {
-					f = new(flight)
-					f.finish = f.done
-				}
-				f.lane, f.record, f.settle = l, r, settle
+			if f := l.flight(r); f != nil {
 				return f, true
 			}
 		}
 		l.pause(ctx)
 	}
+}
+
+// flight opens a place in the window for r, nil where that is full.
+func (l *lane) flight(r *kgo.Record) *flight {
+	settle, ok := l.window.Open(position{r.Offset + 1, r.LeaderEpoch})
+	if !ok {
+		return nil
+	}
+	f, _ := l.c.flights.Get().(*flight)
+	if f == nil {
+		f = new(flight)
+		f.finish = f.done
+	}
+	f.lane, f.record, f.tries, f.settle = l, r, 0, settle
+	return f
 }
 
 // pause waits until a record of this lane is done. A sink's room tells nobody that it is back, so it is asked again
@@ -250,7 +265,8 @@ func (f *flight) done(err error) {
 		if l.gone {
 			l.held(-recordBytes(f.record))
 		} else {
-			l.failed = append(l.failed, f)
+			f.tries++
+			l.back(f)
 		}
 		l.mu.Unlock()
 		l.signal()
@@ -271,6 +287,12 @@ func (f *flight) done(err error) {
 	l.away--
 	l.mu.Unlock()
 	l.signal()
+}
+
+// back puts f among those that are to be handed over again. Called with l locked.
+func (l *lane) back(f *flight) {
+	i, _ := slices.BinarySearchFunc(l.failed, f, func(a, b *flight) int { return cmp.Compare(a.record.Offset, b.record.Offset) })
+	l.failed = slices.Insert(l.failed, i, f)
 }
 
 // stop ends the lane's goroutine. What is away stays away.

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -32,13 +33,16 @@ type knownTopic struct {
 // missedMost is how often a topic may be missing before it is taken for deleted: brokers that start do not know all topics.
 const missedMost = 3
 
-// run positions the tail and then looks for new partitions until ctx ends.
-func (t *tail) run(ctx context.Context) {
+// run positions the tail and then looks for new partitions until ctx ends. It fails where that cannot begin where it is told to.
+func (t *tail) run(ctx context.Context) error {
 	for started := false; ctx.Err() == nil; {
 		err := t.look(ctx, !started)
+		var never *OffsetError
 		switch {
 		case ctx.Err() != nil:
-			return
+			return nil
+		case errors.As(err, &never):
+			return err
 		case err != nil:
 			t.c.c.quiet.Log(kgo.LogLevelWarn, "kafka topics to read cannot be looked up", "err", explain(err))
 		case !started:
@@ -51,6 +55,7 @@ func (t *tail) run(ctx context.Context) {
 		}
 		_ = sleep(ctx, every)
 	}
+	return nil
 }
 
 // look adds the partitions that are new. At the first look it is all or nothing.
@@ -66,6 +71,9 @@ func (t *tail) look(ctx context.Context, first bool) error {
 				fresh[name] = append(fresh[name], p)
 			}
 		}
+	}
+	if first && t.c.cfg.From.At != Committed && len(fresh) < len(t.c.cfg.Partitions) {
+		return errors.New("not all partitions to read are there")
 	}
 	if len(fresh) > 0 {
 		at, err := t.start(ctx, fresh, first)
@@ -91,6 +99,9 @@ func (t *tail) look(ctx context.Context, first bool) error {
 
 // start returns where to begin in partitions that were not known before.
 func (t *tail) start(ctx context.Context, fresh map[string][]int32, first bool) (starts, error) {
+	if first && t.c.cfg.From.At != Committed {
+		return t.c.beginAt(ctx, fresh)
+	}
 	if t.c.alone() {
 		return t.c.positions(ctx, fresh)
 	}
