@@ -44,7 +44,7 @@ func (o *Open) Decode(body []byte) error {
 func (o *Open) Append(b []byte) []byte {
 	l := newList(b, CodeOpen)
 	l.text(o.ContainerID, true)
-	l.text(o.Hostname.V, o.Hostname.OK)
+	l.optText(o.Hostname)
 	l.uint(o.MaxFrameSize, o.MaxFrameSize != math.MaxUint32)
 	l.ushort(o.ChannelMax, o.ChannelMax != math.MaxUint16)
 	l.uint(o.IdleTimeout, o.IdleTimeout != 0)

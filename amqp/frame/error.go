@@ -99,4 +99,10 @@ var (
 	errDescriptor = malformed("1.2", "unknown descriptor")
 	errList       = malformed("1.4", "described type that is not a list")
 	errMap        = malformed("1.4", "not a map")
+
+	errSection       = malformed("3.2", "section out of its order")
+	errBody          = malformed("3.2", "body of a wrong type")
+	errAnnotation    = malformed("3.2.10", "annotation whose key is neither a symbol nor a ulong")
+	errPropertyKey   = malformed("3.2.5", "application property whose key is not a string")
+	errPropertyValue = malformed("3.2.5", "application property that is not of a simple type")
 )

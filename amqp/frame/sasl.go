@@ -43,7 +43,7 @@ func (i *SASLInit) Append(b []byte) []byte {
 	l := newList(b, CodeSASLInit)
 	l.symbol(i.Mechanism, true)
 	l.binary(i.InitialResponse)
-	l.text(i.Hostname.V, i.Hostname.OK)
+	l.optText(i.Hostname)
 	return l.end()
 }
 
@@ -61,7 +61,9 @@ func (c *SASLChallenge) Decode(body []byte) error {
 }
 
 // Append adds c to the end of b.
-func (c *SASLChallenge) Append(b []byte) []byte { return appendOctets(b, CodeSASLChallenge, c.Challenge) }
+func (c *SASLChallenge) Append(b []byte) []byte {
+	return appendOctets(b, CodeSASLChallenge, c.Challenge)
+}
 
 // SASLResponse is a client's response [AMQP 5.3.3.4].
 type SASLResponse struct {

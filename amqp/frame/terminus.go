@@ -135,7 +135,7 @@ func (l *list) source(s *Source) {
 		return
 	}
 	in := newList(l.next(), CodeSource)
-	in.text(s.Address.V, s.Address.OK)
+	in.optText(s.Address)
 	in.uint(s.Durable, s.Durable != DurableNone)
 	in.expiryPolicy(s.ExpiryPolicy)
 	in.uint(s.Timeout, s.Timeout != 0)
@@ -155,7 +155,7 @@ func (l *list) target(t *Target) {
 		return
 	}
 	in := newList(l.next(), CodeTarget)
-	in.text(t.Address.V, t.Address.OK)
+	in.optText(t.Address)
 	in.uint(t.Durable, t.Durable != DurableNone)
 	in.expiryPolicy(t.ExpiryPolicy)
 	in.uint(t.Timeout, t.Timeout != 0)
