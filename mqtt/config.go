@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/linkspan/linkspan/mqtt/internal/address"
+	"github.com/linkspan/linkspan/internal/address"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -143,7 +143,7 @@ func (c *ListenerConfig) address() (a address.Address, err error) {
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return a, fmt.Errorf("listen: %q has more than scheme, host, port and path", c.URL)
 	}
-	if a, err = address.Of(u); err != nil {
+	if a, err = address.MQTT().Of(u); err != nil {
 		return a, fmt.Errorf("listen: %q: %w; write mqtt://:1883", c.URL, err)
 	}
 	return a, nil

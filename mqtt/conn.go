@@ -13,7 +13,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/linkspan/linkspan"
-	"github.com/linkspan/linkspan/mqtt/internal/websocket"
+	"github.com/linkspan/linkspan/internal/websocket"
 	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/linkspan/linkspan/session"
 )
@@ -93,7 +93,7 @@ func (c *conn) open() {
 		under, err = c.handshakeTLS()
 		rw = c.tls
 	}
-	if err == nil && c.l.address.Path != "" {
+	if err == nil && c.l.address.WebSocket {
 		err = c.upgrade(rw)
 	}
 	if err != nil {

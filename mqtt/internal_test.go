@@ -14,7 +14,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/linkspan/linkspan"
-	"github.com/linkspan/linkspan/mqtt/internal/websocket"
+	"github.com/linkspan/linkspan/internal/websocket"
 	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/linkspan/linkspan/session"

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
-	"github.com/linkspan/linkspan/mqtt/internal/address"
+	"github.com/linkspan/linkspan/internal/address"
 	"github.com/linkspan/linkspan/session"
 )
 

@@ -5,7 +5,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"github.com/linkspan/linkspan/mqtt/internal/websocket"
+	"github.com/linkspan/linkspan/internal/websocket"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 

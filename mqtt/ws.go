@@ -8,7 +8,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"github.com/linkspan/linkspan/mqtt/internal/websocket"
+	"github.com/linkspan/linkspan/internal/websocket"
 )
 
 // maxUpgrade is how many bytes a device may send as HTTP request for a WebSocket.

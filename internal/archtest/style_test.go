@@ -25,6 +25,7 @@ var goroutines = map[string]string{
 	"bridge/check.go":                  "one for each broker that is tried; CheckClients waits",
 	"bridge/internal/sample/sample.go": "the connection; connected waits",
 	"cmd/linkspan/run.go":              "signals; ends with the process",
+	"group/registry.go":                "one for each Kafka consumer; Run waits",
 	"kafka/consumer.go":                "commits, and looking for new topics; Run waits",
 	"kafka/embedded.go":                "retention; Close waits",
 	"kafka/lane.go":                    "one for each partition; release waits",

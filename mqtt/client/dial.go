@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/linkspan/linkspan/mqtt/internal/address"
+	"github.com/linkspan/linkspan/internal/address"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -33,7 +33,7 @@ func parseTarget(text string) (t target, err error) {
 		return t, fmt.Errorf("the address of %q has a user name in it; set username and password", u.Hostname())
 	}
 	t.text, _, _ = strings.Cut(text, "?") // a query may hold a token
-	t.Address, err = address.Of(u)
+	t.Address, err = address.MQTT().Of(u)
 	switch {
 	case err != nil:
 	case t.Host == "":
@@ -66,7 +66,7 @@ func dial(ctx context.Context, t target, cfg *TLSConfig, v packet.Version) (net.
 		}
 		nc = secured
 	}
-	if t.Path != "" {
+	if t.WebSocket {
 		upgraded, err := upgrade(nc, t, v)
 		if err != nil {
 			_ = nc.Close()

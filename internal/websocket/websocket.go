@@ -1,5 +1,6 @@
-// Package websocket takes MQTT out of the frames of a WebSocket, and puts it in [RFC 6455, 5]. Packets do not care where frames
-// begin and end [MQTT-6.0.0-2], so frames are never put together: their payload is moved to the front as it comes.
+// Package websocket takes a byte stream out of the frames of a WebSocket, and puts it in [RFC 6455, 5]. What it carries does not
+// care where frames begin and end [MQTT-6.0.0-2], so frames are never put together: their payload is moved to the front as it
+// comes.
 package websocket
 
 import (

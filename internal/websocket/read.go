@@ -137,8 +137,8 @@ func (r *Reader) begin(h []byte) error {
 	case code.IsControl() && code != ws.OpClose && code != ws.OpPing && code != ws.OpPong,
 		code == ws.OpContinuation && !r.fragmented, code == ws.OpBinary && r.fragmented:
 		return &Error{ws.StatusProtocolError, "unexpected frame"}
-	case !code.IsControl() && code != ws.OpBinary && code != ws.OpContinuation: // [MQTT-6.0.0-1]
-		return &Error{ws.StatusUnsupportedData, "MQTT needs binary frames"}
+	case !code.IsControl() && code != ws.OpBinary && code != ws.OpContinuation: // [MQTT-6.0.0-1], [AMQP WebSocket 2.4]
+		return &Error{ws.StatusUnsupportedData, "a frame that is not binary"}
 	}
 	if !code.IsControl() {
 		r.fragmented = !fin
