@@ -11,9 +11,12 @@ import (
 var picture = map[string][]string{
 	".":                       {},
 	"mqtt/packet":             {},
+	"amqp/frame":              {},
 	"kafka":                   {"."},
 	"route":                   {".", "internal/nearest"},
 	"session":                 {"."},
+	"amqp/engine":             {"amqp/frame", "amqp/engine/sasl"},
+	"amqp/engine/sasl":        {},
 	"fleet":                   {"."},
 	"group":                   {"."},
 	"mqtt":                    {".", "session", "mqtt/packet", "internal/address", "mqtt/internal/envelope", "internal/websocket"},

@@ -71,6 +71,17 @@ func TestMechanisms(t *testing.T) {
 	}
 }
 
+// A listener without users believes every name.
+func TestAnyone(t *testing.T) {
+	x, err := (&Checker{Mechanisms: []string{Plain}, Anyone: true}).Start(Plain, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, done, err := x.Next([]byte("\x00somebody\x00something")); !done || err != nil || x.User() != "somebody" {
+		t.Fatal(done, err, x.User())
+	}
+}
+
 // The example of RFC 7677, 3.
 func TestScramClientOfTheRFC(t *testing.T) {
 	x := &Exchange{}

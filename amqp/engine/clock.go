@@ -1,0 +1,62 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/linkspan/linkspan/amqp/frame"
+)
+
+// minHeartbeat is the shortest idle time-out of a peer that we keep to.
+const minHeartbeat = 100 * time.Millisecond
+
+// Tick looks at the clock: it ends a connection whose peer was silent for Config.IdleTimeout, with an error like Input's, and
+// writes to a peer that expects to hear something. next is when it wants to be called again, at the latest; the zero time:
+// never. The driver takes the output after it.
+func (c *Conn) Tick(now time.Time) (next time.Time, err error) {
+	c.enter()
+	defer c.leave()
+	c.run()
+	if c.over != nil {
+		return time.Time{}, c.over
+	}
+	if c.heard.IsZero() {
+		c.heard = now
+	}
+	if patience := c.cfg.IdleTimeout; patience > 0 {
+		next = c.heard.Add(patience)
+		if !now.Before(next) {
+			return time.Time{}, c.end(ErrIdle)
+		}
+	}
+	if beat := c.beat(now); !beat.IsZero() && (next.IsZero() || beat.Before(next)) {
+		next = beat
+	}
+	return next, nil
+}
+
+// beat sends an empty frame if nothing was written since the last time, which is a quarter of the peer's patience ago: so
+// it hears from us twice as often as it needs to. It returns when it wants to be called again.
+func (c *Conn) beat(now time.Time) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.local {
+		if s != nil {
+			s.in.shrink()
+			s.out.shrink()
+		}
+	}
+	if c.heartbeat == 0 || c.closeSent {
+		return time.Time{}
+	}
+	pause := c.heartbeat / 4
+	if now.Sub(c.ticked) < pause {
+		return c.ticked.Add(pause)
+	}
+	c.ticked = now
+	if !c.wrote && !c.pending() {
+		c.grab()
+		c.out = frame.AppendHeartbeat(c.out)
+	}
+	c.wrote = false
+	return now.Add(pause)
+}
