@@ -52,6 +52,8 @@ type Properties struct {
 	GroupID            Opt[string]
 	GroupSequence      Opt[uint32]
 	ReplyToGroupID     Opt[string]
+
+	Raw []byte // the whole section as it was decoded; Append does not look at it
 }
 
 // decode takes properties off b.
@@ -71,6 +73,7 @@ func (p *Properties) decode(b []byte) (rest []byte, err error) {
 	p.GroupID = f.optText("group-id")
 	p.GroupSequence = f.optUint("group-sequence")
 	p.ReplyToGroupID = f.optText("reply-to-group-id")
+	p.Raw = b[:len(b)-len(rest)]
 	return rest, f.done()
 }
 
