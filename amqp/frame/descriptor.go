@@ -80,10 +80,10 @@ func DescriptorOf(b []byte) (Descriptor, error) {
 // cutDescriptor takes the descriptor of a described value off b.
 func cutDescriptor(b []byte) (d Descriptor, rest []byte, err error) {
 	switch {
+	case len(b) > 0 && b[0] != codeDescribed:
+		return 0, nil, errDescribed
 	case len(b) < 2:
 		return 0, nil, errShort
-	case b[0] != codeDescribed:
-		return 0, nil, errDescribed
 	}
 	code, b := b[1], b[2:]
 	n := width(code, b)

@@ -73,7 +73,7 @@ func (p *Properties) decode(b []byte) (rest []byte, err error) {
 	p.GroupID = f.optText("group-id")
 	p.GroupSequence = f.optUint("group-sequence")
 	p.ReplyToGroupID = f.optText("reply-to-group-id")
-	p.Raw = b[:len(b)-len(rest)]
+	p.Raw = b[: len(b)-len(rest) : len(b)-len(rest)]
 	return rest, f.done()
 }
 
