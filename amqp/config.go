@@ -1,0 +1,228 @@
+package amqp
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/amqp/engine/sasl"
+	"github.com/linkspan/linkspan/internal/address"
+	"github.com/linkspan/linkspan/internal/wire"
+)
+
+// ListenerConfig says where and how clients may connect. [DefaultListenerConfig] has the defaults.
+type ListenerConfig struct {
+	// Name is the endpoint's name, which messages carry as where they came from.
+	Name string `yaml:"-"`
+	// URL is where to listen: amqp://HOST:PORT, amqps://, amqpws://HOST:PORT/PATH or amqpwss://. Without HOST all addresses,
+	// without PORT 5672, 5671, 80 and 443, without PATH any.
+	URL string `yaml:"listen"`
+	// TLS is for amqps and amqpwss.
+	TLS TLSConfig `yaml:"tls"`
+	// Origins are the web pages that may connect by WebSocket, as a browser's Origin header names them:
+	// https://example.org. Default: any. What is no browser sends no Origin and is always let in.
+	Origins []string `yaml:"origins"`
+	// SASL says who may connect. Default: anyone.
+	SASL SASLConfig `yaml:"sasl"`
+
+	// Codec turns messages into records and back where no route says otherwise: native, default, json or raw. Default native.
+	Codec string `yaml:"codec"`
+	// Credit is how many messages one sender link may have sent that are not settled yet. Default 1000. It is topped up as messages
+	// settle, so a slow Kafka means less of it.
+	Credit uint32 `yaml:"credit"`
+	// Unsettled is how many messages one receiver link may have that it has not settled, however much credit it gives. Default
+	// 10000.
+	Unsettled int `yaml:"unsettled"`
+	// Surplus is what happens to a receiver of a group that has more receivers than the topic has partitions: idle, which is the
+	// default, waits for one to come free; detach tells it so with io.strimzi:no-free-partitions.
+	Surplus string `yaml:"surplus"`
+
+	// MaxConnections bounds the connections that are open at a time; more are closed at once. Default 0: as many as the
+	// system allows.
+	MaxConnections int `yaml:"max_connections"`
+	// MaxFrameSize is the largest frame in bytes that a client may send, and it is told so; a longer one ends its connection with
+	// amqp:connection:framing-error. Default 64 KiB; at least 512.
+	MaxFrameSize uint32 `yaml:"max_frame_size"`
+	// MaxMessageSize is the largest message in bytes that a client may send over however many frames, and it is told so. A longer
+	// one ends its link with amqp:link:message-size-exceeded. Default 1 MiB.
+	MaxMessageSize int `yaml:"max_message_size"`
+	// MaxSessions is how many sessions a connection may have. Default 256.
+	MaxSessions int `yaml:"max_sessions"`
+	// MaxLinks is how many links a session may have. Default 1024.
+	MaxLinks int `yaml:"max_links"`
+
+	// IdleTimeout is how long a client may send nothing at all, not even an empty frame; it is told so. Default 60s; 0: for ever. What
+	// the client asks for itself holds as well.
+	IdleTimeout time.Duration `yaml:"idle_timeout"`
+	// ConnectTimeout is how long a client may take from the TCP connection to its open frame, TLS, WebSocket and SASL included.
+	// Default 10s.
+	ConnectTimeout time.Duration `yaml:"connect_timeout"`
+	// WriteTimeout is how long a client may take none of the bytes that wait for it before it is disconnected. Default 30s.
+	WriteTimeout time.Duration `yaml:"write_timeout"`
+	// DrainTimeout is how long a stop waits for messages that are not settled yet. Default 10s.
+	DrainTimeout time.Duration `yaml:"drain_timeout"`
+
+	// MaxOutgoing is how many bytes may wait to be written to one client; one message always may. Default 64 KiB. Beyond it
+	// messages wait in Kafka, or in the session, and a client that only asks and never listens is not read any more.
+	MaxOutgoing int `yaml:"max_outgoing"`
+	// MaxBacklog is how many bytes of messages one connection may hold back while Kafka takes none. Default 256 KiB, and one
+	// message more. Beyond it the client is not read any more.
+	MaxBacklog int `yaml:"max_backlog"`
+	// MaxBacklogTotal is the same for all connections of the listener together. Default 256 MiB.
+	MaxBacklogTotal int `yaml:"max_backlog_total"`
+	// MaxPartial is how many bytes of messages that have not come whole one connection may hold. Default 4 MiB. Beyond it the
+	// connection ends with amqp:resource-limit-exceeded.
+	MaxPartial int `yaml:"max_partial"`
+	// MaxPartialTotal is how many bytes of frames that have not come whole all connections of the listener may hold together.
+	// Default 128 MiB. Beyond it a connection that sends more of one ends.
+	MaxPartialTotal int `yaml:"max_partial_total"`
+}
+
+// SASLConfig says who may connect, and how they prove it.
+type SASLConfig struct {
+	// Mechanisms are offered in this order: ANONYMOUS, PLAIN, EXTERNAL, SCRAM-SHA-256, SCRAM-SHA-512. Default: with users the
+	// two SCRAM and PLAIN, without ANONYMOUS and PLAIN; and first of all EXTERNAL where tls.client_ca is set.
+	Mechanisms []string `yaml:"mechanisms"`
+	// Users are names and passwords. Default: none, and then anyone may connect, with whatever name.
+	Users map[string]linkspan.Secret `yaml:"users"`
+}
+
+// TLSConfig names the files of a TLS listener, all PEM. TLS 1.2 is the lowest version.
+type TLSConfig = wire.TLSConfig
+
+// What Surplus may be.
+const (
+	SurplusIdle   = "idle"
+	SurplusDetach = "detach"
+)
+
+// DefaultListenerConfig returns the defaults, for any address on port 5672.
+func DefaultListenerConfig() ListenerConfig {
+	return ListenerConfig{
+		Name:            "amqp",
+		URL:             "amqp://:5672",
+		Codec:           "native",
+		Credit:          1000,
+		Unsettled:       10000,
+		Surplus:         SurplusIdle,
+		MaxFrameSize:    64 << 10,
+		MaxMessageSize:  1 << 20,
+		MaxSessions:     256,
+		MaxLinks:        1024,
+		IdleTimeout:     time.Minute,
+		ConnectTimeout:  10 * time.Second,
+		WriteTimeout:    30 * time.Second,
+		DrainTimeout:    10 * time.Second,
+		MaxOutgoing:     64 << 10,
+		MaxBacklog:      256 << 10,
+		MaxBacklogTotal: 256 << 20,
+		MaxPartial:      4 << 20,
+		MaxPartialTotal: 128 << 20,
+	}
+}
+
+// offered returns the mechanisms in order.
+func (c *ListenerConfig) offered() []string {
+	if len(c.SASL.Mechanisms) > 0 {
+		return c.SASL.Mechanisms
+	}
+	m := []string{sasl.Anonymous, sasl.Plain}
+	if len(c.SASL.Users) > 0 {
+		m = []string{sasl.ScramSHA512, sasl.ScramSHA256, sasl.Plain}
+	}
+	if c.TLS.ClientCA != "" {
+		m = append([]string{sasl.External}, m...)
+	}
+	return m
+}
+
+// Validate returns what is wrong with c, all of it. It reads no files.
+func (c *ListenerConfig) Validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	a, err := c.address()
+	if err != nil {
+		errs = append(errs, err)
+	} else if a.TLS {
+		check(c.TLS.Cert != "" && c.TLS.Key != "", "tls.cert and tls.key: %s needs both", c.URL)
+	} else {
+		check(c.TLS == TLSConfig{}, "tls: %s is not encrypted; use amqps:// or amqpwss://", c.URL)
+	}
+	errs = append(errs, c.validateSASL())
+	check(c.Surplus == SurplusIdle || c.Surplus == SurplusDetach, "surplus: %q is neither idle nor detach", c.Surplus)
+	check(c.MaxFrameSize >= 512, "max_frame_size: %d is less than 512", c.MaxFrameSize) // [AMQP 2.3.1]
+	for _, bound := range []struct {
+		key   string
+		value int
+		least int
+	}{
+		{"credit", int(c.Credit), 1},
+		{"unsettled", c.Unsettled, 1},
+		{"max_connections", c.MaxConnections, 0},
+		{"max_message_size", c.MaxMessageSize, 512},
+		{"max_sessions", c.MaxSessions, 1},
+		{"max_links", c.MaxLinks, 1},
+		{"max_outgoing", c.MaxOutgoing, 1},
+		{"max_backlog", c.MaxBacklog, 0},
+		{"max_backlog_total", c.MaxBacklogTotal, 0},
+		{"max_partial", c.MaxPartial, 1},
+		{"max_partial_total", c.MaxPartialTotal, 1},
+	} {
+		check(bound.value >= bound.least, "%s: %d is less than %d", bound.key, bound.value, bound.least)
+	}
+	check(c.MaxSessions <= 1<<16, "max_sessions: %d is more than %d", c.MaxSessions, 1<<16)
+	check(c.IdleTimeout == 0 || c.IdleTimeout >= time.Second, "idle_timeout: %v is less than 1s", c.IdleTimeout)
+	check(c.ConnectTimeout > 0, "connect_timeout: must be positive")
+	check(c.WriteTimeout > 0, "write_timeout: must be positive")
+	check(c.DrainTimeout >= 0, "drain_timeout: %v is negative", c.DrainTimeout)
+	return errors.Join(errs...)
+}
+
+func (c *ListenerConfig) validateSASL() error {
+	mechanisms := []string{sasl.Anonymous, sasl.Plain, sasl.External, sasl.ScramSHA256, sasl.ScramSHA512}
+	var errs []error
+	for _, m := range c.SASL.Mechanisms {
+		scram := m == sasl.ScramSHA256 || m == sasl.ScramSHA512
+		switch {
+		case !slices.Contains(mechanisms, m):
+			errs = append(errs, fmt.Errorf("sasl.mechanisms: %q is none of %v", m, mechanisms))
+		case m == sasl.External && c.TLS.ClientCA == "":
+			errs = append(errs, errors.New("sasl.mechanisms: EXTERNAL needs tls.client_ca"))
+		case scram && len(c.SASL.Users) == 0:
+			errs = append(errs, fmt.Errorf("sasl.mechanisms: %s needs sasl.users", m))
+		}
+	}
+	for name, password := range c.SASL.Users {
+		if name == "" || password == "" {
+			errs = append(errs, fmt.Errorf("sasl.users: %q needs a name and a password", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// HostPort returns where c listens, HOST:PORT. HOST is empty for all addresses.
+func (c *ListenerConfig) HostPort() (string, error) {
+	a, err := c.address()
+	return a.HostPort(), err
+}
+
+func (c *ListenerConfig) address() (a address.Address, err error) {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return a, fmt.Errorf("listen: %q is no address; write amqp://:5672, or HOST in front of the colon", c.URL)
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return a, fmt.Errorf("listen: %q has more than scheme, host, port and path", c.URL)
+	}
+	if a, err = address.AMQP().Of(u); err != nil {
+		return a, fmt.Errorf("listen: %q: %w; write amqp://:5672", c.URL, err)
+	}
+	return a, nil
+}

@@ -1,0 +1,237 @@
+// Package amqp is the listener that AMQP 1.0 clients connect to, over TCP, TLS and WebSocket. What they send goes to a
+// [linkspan.Sink] and is accepted when the sink has taken custody of it; what they receive are records that consumer groups of
+// Kafka share out, from a [group.Registry], or live messages, from a [session.Registry].
+//
+// The protocol itself is package engine's, the sockets are those of internal/wire. Here the two are driven, addresses and
+// filters are given their meaning, and deliveries are turned into messages and back.
+package amqp
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/amqp/codec"
+	"github.com/linkspan/linkspan/amqp/engine"
+	"github.com/linkspan/linkspan/amqp/engine/sasl"
+	"github.com/linkspan/linkspan/group"
+	"github.com/linkspan/linkspan/internal/pressure"
+	"github.com/linkspan/linkspan/internal/wire"
+	"github.com/linkspan/linkspan/session"
+)
+
+// Parts are what a listener works with. Each may be nil: then there is nothing of that kind.
+type Parts struct {
+	Groups *group.Registry   // for receivers of records
+	Live   *session.Registry // for receivers of live messages
+	Routes Routes
+}
+
+// Routes is what a listener asks of the routes: *route.Table.
+type Routes interface {
+	// CodecUp returns the name of the codec for what is sent to an address, "" for the endpoint's.
+	CodecUp(endpoint, address string) string
+	// CodecDown returns the name of the codec for records of a Kafka topic, "" for the endpoint's.
+	CodecDown(topic string) string
+	// Live reports whether live messages may come to an MQTT topic or filter.
+	Live(address string) bool
+	// Restore fills in from the headers of m.Record what they say of the message.
+	Restore(m *linkspan.Message) uint64
+}
+
+// A Listener is a place where clients connect. Make one with [Listen]; it runs once.
+type Listener struct {
+	cfg      ListenerConfig
+	parts    Parts
+	log      *slog.Logger
+	codec    codec.Codec
+	engine   engine.Config // but for Wake and External
+	server   *wire.Server
+	stats    Stats
+	slots    linkspan.Slots[*engine.Delivery]
+	pressure *pressure.Pressure
+
+	// Of Run.
+
+	to      linkspan.Sink
+	bounded linkspan.Bounded // to, if it is one
+	sending context.Context  // for Send: ends when nothing is waited for any more
+	running sync.WaitGroup   // of who asks Kafka
+	empty   chan struct{}    // has a token when, draining, the last message is settled
+	late    atomic.Int64     // until when clients may settle, in the nanoseconds of the clock; 0: the listener does not drain
+}
+
+var _ linkspan.Source = (*Listener)(nil)
+
+// Listen binds the listener's address and loads its certificates, and serves nobody before [Listener.Run]. Its errors do not name
+// the endpoint.
+func Listen(cfg ListenerConfig, parts Parts, log *slog.Logger) (*Listener, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	l := &Listener{cfg: cfg, parts: parts, log: log.With("endpoint", cfg.Name), empty: make(chan struct{}, 1)}
+	var err error
+	if l.codec, err = codec.ByName(cfg.Codec); err != nil {
+		return nil, fmt.Errorf("codec: %w", err)
+	}
+	l.engine = cfg.engine()
+	l.pressure = pressure.New(func() bool { return l.room(nil) })
+	a, _ := cfg.address()
+	w := wire.Config{
+		HostPort:         a.HostPort(),
+		MaxConnections:   cfg.MaxConnections,
+		HandshakeTimeout: cfg.ConnectTimeout,
+		WriteTimeout:     cfg.WriteTimeout,
+		MaxOutgoing:      cfg.MaxOutgoing,
+		MaxPartialTotal:  cfg.MaxPartialTotal,
+		New: func() (*wire.Conn, wire.Protocol) {
+			c := &conn{l: l}
+			return &c.Conn, c
+		},
+		Scratch: func() any { return new(work) },
+	}
+	if a.TLS {
+		w.TLS = &cfg.TLS
+	}
+	if a.WebSocket {
+		w.WebSocket = &wire.WebSocket{Path: a.Path, Protocols: []string{"amqp", "AMQPWSB10"}, Origins: cfg.Origins}
+	}
+	if l.server, err = wire.Listen(w, &l.stats.Stats, l.log); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// engine returns what the engine of each connection has in common.
+func (c *ListenerConfig) engine() engine.Config {
+	e := engine.DefaultConfig()
+	e.ContainerID = "linkspan-" + rand.Text()
+	e.MaxFrameSize, e.MaxMessageSize, e.MaxPartial = c.MaxFrameSize, uint64(c.MaxMessageSize), c.MaxPartial
+	e.ChannelMax, e.HandleMax, e.IdleTimeout = uint16(c.MaxSessions-1), uint32(c.MaxLinks-1), c.IdleTimeout
+	e.MaxOutput = c.MaxOutgoing
+	checker := &sasl.Checker{Mechanisms: c.offered(), Anyone: len(c.SASL.Users) == 0}
+	_, _ = rand.Read(checker.Secret[:])
+	checker.Password = func(user string) (string, bool) {
+		password, ok := c.SASL.Users[user]
+		return string(password), ok
+	}
+	e.Checker = checker
+	return e
+}
+
+// Addr returns the address that is listened on, with the port that the system chose for port 0.
+func (l *Listener) Addr() net.Addr { return l.server.Addr() }
+
+// Stats returns the counters, which go on counting.
+func (l *Listener) Stats() *Stats { return &l.stats }
+
+// Close gives up the address of a listener that was never run. Run does so itself.
+func (l *Listener) Close() error { return l.server.Close() }
+
+// Run serves clients until ctx ends, and hands what they send to the sink. Then it drains (P8): it accepts and reads
+// nothing more, gives back what the sink has not been handed, waits up to DrainTimeout for what it has, settles it, and closes every
+// connection with amqp:connection:forced.
+func (l *Listener) Run(ctx context.Context, to linkspan.Sink) error {
+	l.to = to
+	l.bounded, _ = to.(linkspan.Bounded)
+	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	l.sending = sending
+
+	var helpers sync.WaitGroup
+	helpers.Go(func() { l.pressure.Run(sending) })
+	err := l.server.Run(ctx, func() {
+		l.drain()
+		giveUp()
+	})
+	l.running.Wait()
+	helpers.Wait()
+	if err != nil {
+		return fmt.Errorf("endpoint %s: %w", l.cfg.Name, err)
+	}
+	return nil
+}
+
+// settlePatience is how long clients may settle what they have received, once the listener stops.
+const settlePatience = 500 * time.Millisecond
+
+// grace returns until when they may; zero: the listener does not stop.
+func (l *Listener) grace() time.Time {
+	if at := l.late.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
+// drain waits for the connections to settle and end, and after DrainTimeout ends those that are left.
+func (l *Listener) drain() {
+	l.late.Store(time.Now().Add(min(settlePatience, l.cfg.DrainTimeout)).UnixNano())
+	l.server.Each(func(c *wire.Conn) { c.Wake() })
+	quiet, late := l.server.Quiet(), time.After(l.cfg.DrainTimeout)
+	select {
+	case <-quiet:
+	case <-late:
+		l.log.Warn("stopping with connections that are not settled", "messages", l.stats.InFlight.Load())
+		l.server.Each(func(c *wire.Conn) { c.Protocol().Stop(errStopping) })
+		return
+	}
+	for l.stats.InFlight.Load() > 0 { // of connections that ended before
+		select {
+		case <-l.empty:
+		case <-late:
+			l.log.Warn("stopping with messages that are not settled", "messages", l.stats.InFlight.Load())
+			return
+		}
+	}
+}
+
+// room reports whether the sink takes m within its bound, or any message if m is nil.
+func (l *Listener) room(m *linkspan.Message) bool { return l.bounded == nil || l.bounded.Room(m) }
+
+// oneSettled counts a message that is settled, and tells drain of the last.
+func (l *Listener) oneSettled() {
+	if l.stats.InFlight.Add(-1) == 0 && l.server.Draining() {
+		select {
+		case l.empty <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// isLive reports whether live messages may come to an address.
+func (l *Listener) isLive(address string) bool {
+	return l.parts.Routes != nil && l.parts.Routes.Live(address)
+}
+
+// codecUp returns the codec for what is sent to an address.
+func (l *Listener) codecUp(address string) codec.Codec {
+	if l.parts.Routes == nil {
+		return l.codec
+	}
+	return l.codecNamed(l.parts.Routes.CodecUp(l.cfg.Name, address))
+}
+
+// codecDown returns the codec for records of a topic.
+func (l *Listener) codecDown(topic string) codec.Codec {
+	if l.parts.Routes == nil {
+		return l.codec
+	}
+	return l.codecNamed(l.parts.Routes.CodecDown(topic))
+}
+
+func (l *Listener) codecNamed(name string) codec.Codec {
+	if name == "" {
+		return l.codec
+	}
+	c, err := codec.ByName(name)
+	if err != nil { // the routes were checked when they were loaded
+		return l.codec
+	}
+	return c
+}
