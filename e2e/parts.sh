@@ -4,9 +4,13 @@
 #
 #   $CACHE/kafka/*.jar    Apache Kafka           (e2e/kafka/pom.xml)
 #   $CACHE/hivemq/*.jar   HiveMQ's MQTT client   (e2e/clients/pom.xml)
+#   $CACHE/jms/*.jar      Qpid JMS               (e2e/clients/jms)
+#   $CACHE/vertx/*.jar    Vert.x's AMQP client   (e2e/clients/vertx)
 #   $CACHE/broker-NAME/   jars of the broker NAME and its compiled main class (e2e/brokers/NAME)
-#   $CACHE/node/          mqtt.js
+#   $CACHE/node/          mqtt.js, rhea, and ws for its WebSockets
 #   $CACHE/python/        paho and confluent-kafka, a virtual environment
+#
+# Qpid Proton is Debian's, for Debian's own /usr/bin/python3; SCRAM and PLAIN come to it from libsasl2-modules.
 #
 # CACHE is $LINKSPAN_E2E_CACHE, or else linkspan-e2e in the user's cache directory. A folder that is there is complete
 # and of these versions: its name carries a digest of what asked for it.
@@ -47,6 +51,8 @@ debian() {
   have strace strace
   have mkfs.ext4 e2fsprogs
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+  /usr/bin/python3 -c 'import proton' 2>/dev/null || missing+=(python3 python3-qpid-proton)
+  dpkg-query -s libsasl2-modules >/dev/null 2>&1 || missing+=(libsasl2-modules)
   [ ${#missing[@]} -eq 0 ] && return
   [ "$(id -u)" -eq 0 ] || sudo=(sudo -n)
   echo "installing ${missing[*]}"
@@ -77,7 +83,7 @@ part() {
 
 jars() { mvn -B -ntp -q -Dstyle.color=never -f "$1" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$2"; }
 broker() { jars "$1/pom.xml" "$2" && javac -proc:none -d "$2" -cp "$2/*" "$1"/*.java; }
-node_modules() { npm install --prefix "$3" --no-audit --no-fund --loglevel=error "$1@$2" >/dev/null; }
+node_modules() { npm install --prefix "${@: -1}" --no-audit --no-fund --loglevel=error "${@:1:$#-1}" >/dev/null; }
 
 # Moving a virtual environment breaks its scripts, not its bin/python, and that alone is used.
 venv() { python3 -m venv "$3" && "$3/bin/python" -m pip install -q --disable-pip-version-check "$1" "$2"; }
@@ -88,6 +94,10 @@ part hivemq "$(cat "$here/clients/pom.xml")" jars "$here/clients/pom.xml"
 for broker in activemq artemis hivemq; do
   part "broker-$broker" "$(cat "$here/brokers/$broker"/*)" broker "$here/brokers/$broker"
 done
-part node "mqtt 5.16.0 $(node --version)" node_modules mqtt 5.16.0
+for client in jms vertx; do
+  part "$client" "$(cat "$here/clients/$client/pom.xml")" jars "$here/clients/$client/pom.xml"
+done
+modules=(mqtt@5.16.0 rhea@3.0.5 ws@8.18.3)
+part node "${modules[*]} $(node --version)" node_modules "${modules[@]}"
 part python "paho-mqtt 2.2.0 confluent-kafka 2.16.1 $(python3 -c 'import sys; print(sys.version, sys.prefix)')" \
   venv paho-mqtt==2.2.0 confluent-kafka==2.16.1

@@ -15,24 +15,30 @@ import (
 	"sync"
 )
 
-// A Driver leads an MQTT client library of another language: a program that takes commands and tells events, each one line
+// A Driver leads a client library of another language, of MQTT or of AMQP: a program that takes commands and tells events, each one line
 // written as a URL's query. One program holds many connections.
 type Driver struct {
 	*Process
 	stdin io.WriteCloser
 
 	mu    sync.Mutex
-	conns map[string]*driven
+	conns map[string]eventTaker
 	next  int
 }
 
-// driven is one connection of a Driver. One call of a kind is under way at a time.
+// An eventTaker is a connection of a Driver, to which its events go.
+type eventTaker interface {
+	take(event url.Values)
+	fail(err error) // no more events come
+}
+
+// driven is one MQTT connection of a Driver. One call of a kind is under way at a time.
 type driven struct {
 	driver *Driver
 	name   string
 	ask    sync.Mutex
 	answer chan url.Values
-	queue  *queue
+	queue  *queue[Message]
 }
 
 // NewDriver starts the program.
@@ -51,7 +57,7 @@ func NewDriver(name string, cmd *exec.Cmd, log string) (*Driver, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	d := &Driver{Process: p, stdin: stdin, conns: map[string]*driven{}}
+	d := &Driver{Process: p, stdin: stdin, conns: map[string]eventTaker{}}
 	go d.listen(r)
 	return d, nil
 }
@@ -66,7 +72,7 @@ func (d *Driver) listen(r io.ReadCloser) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			for _, c := range d.conns {
-				c.queue.fail(fmt.Errorf("%s ended", d.Name))
+				c.fail(fmt.Errorf("%s ended:\n%s", d.Name, d.Tail(2000)))
 			}
 			return
 		}
@@ -77,27 +83,34 @@ func (d *Driver) listen(r io.ReadCloser) {
 		if err != nil || c == nil {
 			continue // noise; what it stands for is missed by whoever waits for it
 		}
-		switch event.Get("event") {
-		case "message":
-			c.queue.put(parseMessage(event))
-		case "closed":
-			c.queue.fail(fmt.Errorf("%s: connection closed: %s", d.Name, event.Get("reason")))
-		default:
-			select {
-			case c.answer <- event:
-			default: // an error that nobody asked for; the connection's end follows
-			}
-		}
+		c.take(event)
 	}
 }
 
-// Connect opens a connection.
-func (d *Driver) Connect(ctx context.Context, o Options) (Device, error) {
+// register gives a connection its name.
+func (d *Driver) register(c eventTaker) (name string) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.next++
-	c := &driven{driver: d, name: strconv.Itoa(d.next), answer: make(chan url.Values, 1), queue: newQueue()}
-	d.conns[c.name] = c
-	d.mu.Unlock()
+	name = strconv.Itoa(d.next)
+	d.conns[name] = c
+	return name
+}
+
+// send sends a command for the connection of that name.
+func (d *Driver) send(conn, op string, q url.Values) error {
+	q.Set("conn", conn)
+	q.Set("op", op)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, err := io.WriteString(d.stdin, q.Encode()+"\n")
+	return err
+}
+
+// Connect opens an MQTT connection.
+func (d *Driver) Connect(ctx context.Context, o Options) (Device, error) {
+	c := &driven{driver: d, answer: make(chan url.Values, 1), queue: newQueue[Message]()}
+	c.name = d.register(c)
 	q := url.Values{}
 	if o.Will != nil {
 		q = formatMessage(*o.Will)
@@ -146,14 +159,23 @@ func (c *driven) call(ctx context.Context, op, event string, q url.Values) (reas
 	}
 }
 
-func (c *driven) send(op string, q url.Values) error {
-	q.Set("conn", c.name)
-	q.Set("op", op)
-	c.driver.mu.Lock()
-	defer c.driver.mu.Unlock()
-	_, err := io.WriteString(c.driver.stdin, q.Encode()+"\n")
-	return err
+func (c *driven) send(op string, q url.Values) error { return c.driver.send(c.name, op, q) }
+
+func (c *driven) take(event url.Values) {
+	switch event.Get("event") {
+	case "message":
+		c.queue.put(parseMessage(event))
+	case "closed":
+		c.fail(fmt.Errorf("%s: connection closed: %s", c.driver.Name, event.Get("reason")))
+	default:
+		select {
+		case c.answer <- event:
+		default: // an error that nobody asked for; the connection's end follows
+		}
+	}
 }
+
+func (c *driven) fail(err error) { c.queue.fail(err) }
 
 func (c *driven) Subscribe(ctx context.Context, s Subscription) error {
 	q := url.Values{"filter": {s.Filter}, "qos": {strconv.Itoa(int(s.QoS))}, "retainHandling": {strconv.Itoa(int(s.RetainHandling))}}

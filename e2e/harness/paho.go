@@ -16,7 +16,7 @@ import (
 
 // DialPaho3 connects Eclipse Paho for Go, its library for MQTT 3.1 and 3.1.1.
 func DialPaho3(ctx context.Context, o Options) (Device, error) {
-	d := &paho3{queue: newQueue()}
+	d := &paho3{queue: newQueue[Message]()}
 	opts := mqtt.NewClientOptions().AddBroker(strings.Replace(strings.Replace(o.URL, "mqtts:", "ssl:", 1), "mqtt:", "tcp:", 1)).
 		SetClientID(o.Client).SetProtocolVersion(uint(o.Version)).SetAutoReconnect(false).SetOrderMatters(true)
 	opts.SetConnectionLostHandler(func(_ mqtt.Client, err error) { d.queue.fail(err) })
@@ -43,7 +43,7 @@ func DialPaho3(ctx context.Context, o Options) (Device, error) {
 
 type paho3 struct {
 	client mqtt.Client
-	queue  *queue
+	queue  *queue[Message]
 }
 
 func wait(ctx context.Context, t mqtt.Token) error {
@@ -94,7 +94,7 @@ func DialPaho5(ctx context.Context, o Options) (Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &paho5{queue: newQueue()}
+	d := &paho5{queue: newQueue[Message]()}
 	d.client = paho.NewClient(paho.ClientConfig{
 		Conn:          packets.NewThreadSafeConn(conn),
 		PacketTimeout: 2 * time.Minute, // the calls' own contexts end them earlier
@@ -121,7 +121,7 @@ func DialPaho5(ctx context.Context, o Options) (Device, error) {
 
 type paho5 struct {
 	client *paho.Client
-	queue  *queue
+	queue  *queue[Message]
 }
 
 func (d *paho5) Subscribe(ctx context.Context, s Subscription) error {

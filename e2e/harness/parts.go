@@ -12,8 +12,11 @@ import (
 type Parts struct {
 	Kafka  string // folder of jars
 	HiveMQ string // folder of jars
+	JMS    string // folder of jars
+	Vertx  string // folder of jars
 	Node   string // folder that holds node_modules
 	Python string // an interpreter that knows paho and confluent_kafka
+	Proton string // an interpreter that knows proton
 
 	Brokers map[string]string // folders of MQTT brokers that run in Java: jars and a main class
 }
@@ -31,12 +34,16 @@ func FindParts() (Parts, error) {
 	parts := Parts{
 		Kafka:  filepath.Join(cache, "kafka"),
 		HiveMQ: filepath.Join(cache, "hivemq"),
+		JMS:    filepath.Join(cache, "jms"),
+		Vertx:  filepath.Join(cache, "vertx"),
 		Node:   filepath.Join(cache, "node"),
 		Python: filepath.Join(cache, "python", "bin", "python"),
+		Proton: "/usr/bin/python3",
 
 		Brokers: map[string]string{},
 	}
-	files := []string{parts.Kafka, parts.HiveMQ, parts.Node, parts.Python, rabbitmqServer}
+	files := []string{parts.Kafka, parts.HiveMQ, parts.JMS, parts.Vertx, parts.Node, filepath.Join(parts.Node, "node_modules", "rhea"),
+		parts.Python, parts.Proton, "/usr/lib/python3/dist-packages/proton", rabbitmqServer}
 	for _, broker := range []string{"activemq", "artemis", "hivemq"} {
 		parts.Brokers[broker] = filepath.Join(cache, "broker-"+broker)
 		files = append(files, parts.Brokers[broker])

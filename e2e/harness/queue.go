@@ -8,9 +8,9 @@ import (
 
 // A queue holds the messages that a device received, as many as there are: a test that does not look must not hold up the
 // client library.
-type queue struct {
+type queue[T any] struct {
 	mu       sync.Mutex
-	messages []Message
+	messages []T
 	more     chan struct{} // holds one element while messages may be there
 
 	once   sync.Once
@@ -18,18 +18,18 @@ type queue struct {
 	err    error // after failed
 }
 
-func newQueue() *queue {
-	return &queue{more: make(chan struct{}, 1), failed: make(chan struct{})}
+func newQueue[T any]() *queue[T] {
+	return &queue[T]{more: make(chan struct{}, 1), failed: make(chan struct{})}
 }
 
-func (q *queue) put(m Message) {
+func (q *queue[T]) put(m T) {
 	q.mu.Lock()
 	q.messages = append(q.messages, m)
 	q.mu.Unlock()
 	q.wake()
 }
 
-func (q *queue) wake() {
+func (q *queue[T]) wake() {
 	select {
 	case q.more <- struct{}{}:
 	default:
@@ -37,14 +37,14 @@ func (q *queue) wake() {
 }
 
 // fail ends the queue: what is in it can still be read.
-func (q *queue) fail(err error) {
+func (q *queue[T]) fail(err error) {
 	q.once.Do(func() {
 		q.err = err
 		close(q.failed)
 	})
 }
 
-func (q *queue) get(ctx context.Context) (Message, error) {
+func (q *queue[T]) get(ctx context.Context) (none T, _ error) {
 	for {
 		q.mu.Lock()
 		if len(q.messages) > 0 {
@@ -62,9 +62,9 @@ func (q *queue) get(ctx context.Context) (Message, error) {
 		select {
 		case <-q.more:
 		case <-q.failed:
-			return Message{}, q.err
+			return none, q.err
 		case <-ctx.Done():
-			return Message{}, fmt.Errorf("no message came: %w", ctx.Err())
+			return none, fmt.Errorf("no message came: %w", ctx.Err())
 		}
 	}
 }

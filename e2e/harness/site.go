@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// A Site is an MQTT broker that somebody else made, with devices of its own: what a client endpoint dials. It is on
-// loopback, takes everybody, and keeps sessions and QoS 1 messages in its folder, so that they survive [Site.Restart].
+// A Site is an MQTT broker that somebody else made, with devices of its own: what a client endpoint dials. RabbitMQ, ActiveMQ Classic
+// and Artemis speak AMQP 1.0, too. It is on loopback, takes everybody, and keeps sessions and QoS 1 messages in its folder, so that they survive [Site.Restart].
 //
 // All keep them through [Site.Stop]. After [Site.Kill] RabbitMQ, ActiveMQ Classic, Artemis and HiveMQ still have what they
 // acknowledged. Mosquitto has nothing of it: it saves when it stops. It could save after each change, but acknowledges
@@ -68,7 +68,7 @@ func StartSite(ctx context.Context, cfg SiteConfig) (*Site, error) {
 	}
 }
 
-// URL returns the address of its listener for mqtt, mqtts, ws or wss; "" where it has none.
+// URL returns the address of its listener for mqtt, mqtts, ws, wss or amqp; "" where it has none.
 func (s *Site) URL(scheme string) string { return s.urls[scheme] }
 
 // Addr returns host and port of its listener for plain MQTT.
@@ -205,7 +205,7 @@ func rabbitmq(s *Site, _ SiteConfig) error {
 	if err != nil {
 		return err
 	}
-	plugins, err := s.write("enabled_plugins", "[rabbitmq_mqtt].\n")
+	plugins, err := s.write("enabled_plugins", "[rabbitmq_mqtt,rabbitmq_amqp1_0].\n")
 	if err != nil {
 		return err
 	}
@@ -242,11 +242,12 @@ log.console.level = warning
 `
 
 func activemq(s *Site, cfg SiteConfig) error {
-	ports, err := s.listen("mqtt")
+	ports, err := s.listen("mqtt", "amqp")
 	if err != nil {
 		return err
 	}
-	s.command = jvm(cfg.Parts.Brokers["activemq"], "-Xmx192m", "ActiveMQ", filepath.Join(s.Dir, "data"), "mqtt://"+Loopback(ports[0]))
+	s.command = jvm(cfg.Parts.Brokers["activemq"], "-Xmx192m", "ActiveMQ", filepath.Join(s.Dir, "data"),
+		"mqtt://"+Loopback(ports[0]), "amqp://"+Loopback(ports[1]))
 	return nil
 }
 
@@ -257,11 +258,11 @@ func jvm(folder, memory, class string, args ...string) func() *exec.Cmd {
 }
 
 func artemis(s *Site, cfg SiteConfig) error {
-	ports, err := s.listen("mqtt")
+	ports, err := s.listen("mqtt", "amqp")
 	if err != nil {
 		return err
 	}
-	file, err := s.write("broker.xml", fmt.Sprintf(artemisXML, s.Dir, ports[0]))
+	file, err := s.write("broker.xml", fmt.Sprintf(artemisXML, s.Dir, ports[0], ports[1]))
 	s.command = jvm(cfg.Parts.Brokers["artemis"], "-Xmx256m", "Artemis", file)
 	return err
 }
@@ -278,7 +279,16 @@ const artemisXML = `<configuration xmlns="urn:activemq"><core xmlns="urn:activem
   <journal-directory>%[1]s/journal</journal-directory>
   <large-messages-directory>%[1]s/large</large-messages-directory>
   <max-disk-usage>-1</max-disk-usage>
-  <acceptors><acceptor name="mqtt">tcp://127.0.0.1:%[2]d?protocols=MQTT</acceptor></acceptors>
+  <acceptors>
+    <acceptor name="mqtt">tcp://127.0.0.1:%[2]d?protocols=MQTT</acceptor>
+    <acceptor name="amqp">tcp://127.0.0.1:%[3]d?protocols=AMQP</acceptor>
+  </acceptors>
+  <address-settings>
+    <address-setting match="queue.#">
+      <default-address-routing-type>ANYCAST</default-address-routing-type>
+      <default-queue-routing-type>ANYCAST</default-queue-routing-type>
+    </address-setting>
+  </address-settings>
 </core></configuration>
 `
 
