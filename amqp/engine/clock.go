@@ -35,7 +35,7 @@ func (c *Conn) Tick(now time.Time) (next time.Time, err error) {
 }
 
 // beat sends an empty frame if nothing was written since the last time, which is a quarter of the peer's patience ago: so
-// it hears from us twice as often as it needs to. It returns when it wants to be called again.
+// it is never without a sign of us for more than half of that. It returns when it wants to be called again.
 func (c *Conn) beat(now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -63,19 +63,20 @@ func (c *Conn) handle(e *event) {
 	case attaching:
 		c.ask(e.l)
 	case attached:
-		if e.l.h != nil {
+		if e.l.hears() {
 			e.l.h.Attached(e.l)
 		}
 	case flowed:
-		if e.l.h != nil {
+		if e.l.hears() {
 			e.l.h.Flow(e.l)
 		}
 	case settled:
 		c.settle(e.l, e.d)
 	case detached:
-		if e.l.h != nil {
+		if e.l.hears() {
 			e.l.h.Detached(e.l, e.closed, e.err)
 		}
+		e.l.deaf = true
 		c.mu.Lock()
 		e.l.answer(e.closed)
 		c.mu.Unlock()
@@ -83,6 +84,9 @@ func (c *Conn) handle(e *event) {
 		c.h.Ended(e.s, e.err)
 	}
 }
+
+// hears reports whether the link's handler is to be told anything: Detached is the last.
+func (l *Link) hears() bool { return l.h != nil && !l.deaf }
 
 // ask asks the handler whether it wants the link.
 func (c *Conn) ask(l *Link) {
@@ -97,7 +101,7 @@ func (c *Conn) settle(l *Link, d *Delivery) {
 	c.mu.Lock()
 	finished := d.finished
 	c.mu.Unlock()
-	if !finished && l.h != nil {
+	if !finished && l.hears() {
 		l.h.Settled(l, d)
 	}
 	c.mu.Lock()

@@ -12,6 +12,7 @@ type Link struct {
 
 	s      *Session
 	h      LinkHandler // of the driver's goroutine
+	deaf   bool        // Detached was called; of the driver's goroutine
 	name   string
 	sender bool // we are
 	remote *frame.Attach
@@ -41,7 +42,8 @@ type Link struct {
 	drain     bool
 	flow      bool // in s.due2
 	echo      bool // the peer wants to hear the flow state, whatever it is
-	waits     bool // in s.waiting or c.clogged
+	waits     bool // in s.waiting
+	clogged   bool // in c.clogged
 	refused   bool // Send was, for want of window or room
 
 	maxMessage uint64 // bytes; 0: any

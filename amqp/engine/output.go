@@ -103,7 +103,11 @@ func (c *Conn) Output(b []byte) []byte {
 	}
 	for i, l := range c.clogged {
 		c.clogged[i] = nil
-		l.s.wait(l)
+		l.clogged = false
+		if l.refused {
+			l.refused = false
+			c.post(event{kind: flowed, l: l})
+		}
 	}
 	c.clogged = c.clogged[:0]
 	c.wrote = c.wrote || len(b) > before

@@ -64,8 +64,8 @@ func (l *Link) send(m *Outgoing) (*Delivery, error) {
 		return nil, ErrWindow
 	case len(s.c.out) > s.c.cfg.MaxOutput:
 		l.refused = true
-		if !l.waits {
-			l.waits = true
+		if !l.clogged {
+			l.clogged = true
 			s.c.clogged = append(s.c.clogged, l)
 		}
 		return nil, ErrWindow
