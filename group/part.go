@@ -39,12 +39,14 @@ type past struct {
 
 // Errors that a source gets for records that it keeps, and for one that nobody takes.
 var (
-	errNobody        = errors.New("there is no receiver now")
-	errNoCredit      = errors.New("the receiver has no credit")
-	errReturned      = errors.New("the receiver gave it back")
-	errUndeliverable = linkspan.Permanent(errors.New("undeliverable at all receivers of the group here"))
-	errRejected      = linkspan.Permanent(errors.New("rejected by the receiver"))
+	errNobody   = errors.New("there is no receiver now")
+	errNoCredit = errors.New("the receiver has no credit")
+	errReturned = errors.New("the receiver gave it back")
+	errRejected = linkspan.Permanent(errors.New("rejected by the receiver"))
 )
+
+// ErrUndeliverable is why a record becomes a dead letter that none of the receivers here may get: each has said undeliverable-here.
+var ErrUndeliverable = linkspan.Permanent(errors.New("undeliverable at all receivers of the group here"))
 
 // taker returns who gets the record at offset, nil for nobody now. The error says that nobody ever will. Called with p locked.
 func (p *part) taker(offset int64) (*Receiving, *past, error) {
@@ -59,7 +61,7 @@ func (p *part) taker(offset int64) (*Receiving, *past, error) {
 	case h == nil:
 		return p.owner, nil, nil
 	case h.nobody:
-		return nil, h, errUndeliverable
+		return nil, h, ErrUndeliverable
 	case h.to != nil:
 		return h.to, h, nil
 	}
