@@ -196,8 +196,7 @@ func (c *checker) pairs(count uint32, b []byte) error {
 	if uint64(count) > uint64(len(b)) { // every key and value takes a byte
 		return errShort
 	}
-	var few [16]key
-	seen := keys{few: few[:0]}
+	var seen keys
 	for ; count > 0; count -= 2 {
 		con, n, err := c.value(b)
 		if err != nil {
@@ -215,9 +214,10 @@ func (c *checker) pairs(count uint32, b []byte) error {
 	return end(b)
 }
 
-// keys is a set of a map's keys: a list while there are few.
+// keys is a set of a map's keys: as long as there are few, it needs no memory.
 type keys struct {
-	few  []key
+	few  [16]key
+	n    int // how many of few are used
 	many map[key]struct{}
 }
 
@@ -226,26 +226,27 @@ type key struct {
 	text string
 }
 
-// add reports whether a key is new to the set.
-func (k *keys) add(new key) bool {
-	if k.many == nil {
-		for _, have := range k.few {
-			if have == new {
+// add reports whether k is new to the set.
+func (s *keys) add(k key) bool {
+	if s.many == nil {
+		for i := range s.few[:s.n] {
+			if s.few[i] == k {
 				return false
 			}
 		}
-		if len(k.few) < cap(k.few) {
-			k.few = append(k.few, new)
+		if s.n < len(s.few) {
+			s.few[s.n] = k
+			s.n++
 			return true
 		}
-		k.many = make(map[key]struct{}, 2*len(k.few))
-		for _, have := range k.few {
-			k.many[have] = struct{}{}
+		s.many = make(map[key]struct{}, 2*len(s.few))
+		for _, have := range s.few {
+			s.many[have] = struct{}{}
 		}
 	}
-	had := len(k.many)
-	k.many[new] = struct{}{}
-	return len(k.many) > had
+	had := len(s.many)
+	s.many[k] = struct{}{}
+	return len(s.many) > had
 }
 
 // keyOf returns what tells an encoded key from others: how its size is written does not.

@@ -253,31 +253,35 @@ func (v Value) elements() (count uint32, rest []byte, ok bool) {
 
 // Elements goes through a list or an array. Of other types there are none.
 func (v Value) Elements() iter.Seq[Value] {
-	return func(yield func(Value) bool) {
-		count, b, ok := v.elements()
-		switch v.Type() {
-		case List:
-			for ok && count > 0 {
-				var e Value
-				if e, b, ok = next(b); !ok || !yield(e) {
-					return
-				}
-				count--
-			}
-		case Array:
-			con := conSize(b, MaxDepth)
-			if !ok || con < 0 {
+	return func(yield func(Value) bool) { v.eachElement(yield) } // this short, it needs no memory
+}
+
+func (v Value) eachElement(yield func(Value) bool) {
+	count, b, ok := v.elements()
+	if !ok {
+		return
+	}
+	switch v.Type() {
+	case List:
+		for ; count > 0; count-- {
+			var e Value
+			if e, b, ok = next(b); !ok || !yield(e) {
 				return
 			}
-			e := Value{con: b[:con:con]}
-			for b = b[con:]; count > 0; count-- {
-				n := width(e.con[con-1], b)
-				if n < 0 {
-					return
-				}
-				if e.data, b = b[:n:n], b[n:]; !yield(e) {
-					return
-				}
+		}
+	case Array:
+		con := conSize(b, MaxDepth)
+		if con < 0 {
+			return
+		}
+		e := Value{con: b[:con:con]}
+		for b = b[con:]; count > 0; count-- {
+			n := width(e.con[con-1], b)
+			if n < 0 {
+				return
+			}
+			if e.data, b = b[:n:n], b[n:]; !yield(e) {
+				return
 			}
 		}
 	}
@@ -285,19 +289,21 @@ func (v Value) Elements() iter.Seq[Value] {
 
 // Pairs goes through a map, in the order of the wire. Other types have none.
 func (v Value) Pairs() iter.Seq2[Value, Value] {
-	return func(yield func(key, value Value) bool) {
-		count, b, ok := v.elements()
-		if v.Type() != MapType {
+	return func(yield func(key, value Value) bool) { v.eachPair(yield) }
+}
+
+func (v Value) eachPair(yield func(key, value Value) bool) {
+	count, b, ok := v.elements()
+	if !ok || v.Type() != MapType {
+		return
+	}
+	for ; count > 1; count -= 2 {
+		var key, value Value
+		if key, b, ok = next(b); !ok {
 			return
 		}
-		for ; ok && count > 1; count -= 2 {
-			var key, value Value
-			if key, b, ok = next(b); !ok {
-				return
-			}
-			if value, b, ok = next(b); !ok || !yield(key, value) {
-				return
-			}
+		if value, b, ok = next(b); !ok || !yield(key, value) {
+			return
 		}
 	}
 }
@@ -315,7 +321,9 @@ func (m Map) Value() Value {
 func (m Map) Len() int { return m.Value().Len() }
 
 // All goes through the pairs, in the order of the wire.
-func (m Map) All() iter.Seq2[Value, Value] { return m.Value().Pairs() }
+func (m Map) All() iter.Seq2[Value, Value] {
+	return func(yield func(key, value Value) bool) { m.Value().eachPair(yield) }
+}
 
 // Get returns the value of the key that is a symbol or a string of that name, none if there is no such key.
 func (m Map) Get(name string) Value {

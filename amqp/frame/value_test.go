@@ -304,3 +304,26 @@ func TestIntern(t *testing.T) {
 		t.Error("borrows")
 	}
 }
+
+// A key that comes twice is found among many, too [AMQP 1.6.23].
+func TestManyKeys(t *testing.T) {
+	for _, n := range []int{15, 16, 17, 18, 1000} {
+		b := BeginMap(nil)
+		for i := range n {
+			b = AppendNull(AppendUint(b, uint32(i)))
+		}
+		m := EndMap(b, 0, n)
+		if v, err := ParseValue(m); err != nil || v.Len() != n {
+			t.Errorf("%d keys: %v", n, err)
+		}
+		for _, twice := range []uint32{0, uint32(n - 1)} {
+			b = AppendNull(AppendUint(BeginMap(nil), twice))
+			for i := range n {
+				b = AppendNull(AppendUint(b, uint32(i)))
+			}
+			if _, err := ParseValue(EndMap(b, 0, n+1)); err != errDuplicate {
+				t.Errorf("%d keys and %d again: %v", n, twice, err)
+			}
+		}
+	}
+}
