@@ -32,17 +32,17 @@ func (a *aliases) resolve(p *packet.Publish, limit uint16) (string, error) {
 
 // alias replaces the topic of p by a number that the device knows. A topic that it does not know yet gets the
 // next number, as long as there is one, and is sent along. It returns whether the number is new: learned has to be
-// called when p is really sent. The caller has o's lock.
-func (o *out) alias(p *packet.Publish, limit uint16) (fresh bool) {
-	if limit == 0 {
+// called when p is really sent. The caller has the lock.
+func (c *conn) alias(p *packet.Publish) (fresh bool) {
+	if c.aliasMaximum == 0 {
 		return false
 	}
-	n, known := o.aliases[p.Topic]
+	n, known := c.taught[p.Topic]
 	switch {
 	case known:
 		p.Topic = ""
-	case len(o.aliases) < int(limit):
-		n, fresh = uint16(len(o.aliases)+1), true
+	case len(c.taught) < int(c.aliasMaximum):
+		n, fresh = uint16(len(c.taught)+1), true
 	default:
 		return false
 	}
@@ -51,9 +51,9 @@ func (o *out) alias(p *packet.Publish, limit uint16) (fresh bool) {
 	return fresh
 }
 
-func (o *out) learned(p *packet.Publish) {
-	if o.aliases == nil {
-		o.aliases = map[string]uint16{}
+func (c *conn) learned(p *packet.Publish) {
+	if c.taught == nil {
+		c.taught = map[string]uint16{}
 	}
-	o.aliases[strings.Clone(p.Topic)] = p.Properties.TopicAlias
+	c.taught[strings.Clone(p.Topic)] = p.Properties.TopicAlias
 }

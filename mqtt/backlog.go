@@ -24,10 +24,10 @@ func (c *conn) workOff() error {
 	if len(c.backlog) == 0 {
 		return nil
 	}
-	w := c.begin()
+	w := c.Input().Scratch.(*work)
 	w.now = time.Now()
-	c.hold()
-	defer c.release()
+	c.Hold()
+	defer c.Release()
 	for c.worked < len(c.backlog) {
 		raw, n, _, err := packet.Cut(c.backlog[c.worked:], 0)
 		if err != nil {
@@ -56,14 +56,7 @@ func (c *conn) full() bool {
 // mayRead reports whether there is room for what the device may send, and for the answers. If not, the reader is woken
 // when there is.
 func (c *conn) mayRead() bool {
-	if c.full() || c.over != nil && !c.undigested {
-		return false
-	}
-	o := &c.out
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.parked = o.size() > c.l.cfg.MaxOutgoing
-	return !o.parked
+	return !c.full() && (c.over == nil || c.Undigested) && c.MayRead()
 }
 
 // dropBacklog forgets messages that were not acknowledged and will not be: the device has them still, or, with QoS 0, took

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/address"
+	"github.com/linkspan/linkspan/internal/wire"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -66,16 +67,8 @@ type ListenerConfig struct {
 	Authenticate func(*Login) packet.Reason `yaml:"-"`
 }
 
-// TLSConfig names the files of a TLS listener, all PEM. TLS 1.2 is the lowest version.
-type TLSConfig struct {
-	// Cert and Key are the server's certificate chain and private key. They are read again when they change on disk: new
-	// connections get the new certificate, and those that are open stay. A pair that does not fit is logged, and the one
-	// before stays in use.
-	Cert string `yaml:"cert"`
-	Key  string `yaml:"key"`
-	// ClientCA holds the authorities of which devices must have a certificate. Default "": devices need none.
-	ClientCA string `yaml:"client_ca"`
-}
+// TLSConfig names the files of a TLS listener.
+type TLSConfig = wire.TLSConfig
 
 // DefaultListenerConfig returns the defaults, for any address on port 1883.
 func DefaultListenerConfig() ListenerConfig {

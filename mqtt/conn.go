@@ -1,11 +1,8 @@
 package mqtt
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
-	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,29 +10,21 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/linkspan/linkspan"
-	"github.com/linkspan/linkspan/internal/websocket"
+	"github.com/linkspan/linkspan/internal/wire"
 	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/linkspan/linkspan/session"
 )
 
 // A conn is one device's connection. One goroutine, its reader, reads, decodes and hands on; everything here that does
-// not say otherwise is the reader's. Others add to out, settle the window, and wake the reader.
+// not say otherwise is the reader's. Others add to what is to be written, settle the window, and wake the reader.
 //
-//	accept ─ open (TLS, WebSocket; a goroutine that ends) ─ serve: read ─ digest ─ publish ─ sink
-//	                                                                                   │ done, any goroutine
-//	                                        device ◄─ out ◄─ settled ◄─ window ◄───────┘
+//	Run: receive ─ digest ─ publish ─ sink
+//	                                   │ done, any goroutine
+//	    device ◄─ settled ◄─ window ◄──┘
 type conn struct {
-	l    *Listener
-	sock socket
-	tls  *tls.Conn         // nil: none
-	ws   *websocket.Reader // nil: none
-	born time.Time
+	wire.Conn
+	l *Listener
 
-	work       *work  // while there is something to do
-	rest       []byte // read and not digested, while there is not
-	need       int    // size of the packet that rest begins with; 0: not known yet
-	claimed    int    // bytes that the connection holds of a packet that is not whole yet
-	undigested bool   // rest holds whole packets
 	backlog    []byte // packets that wait for the sink
 	worked     int    // of those, the bytes that are done
 	over       *ending
@@ -46,140 +35,75 @@ type conn struct {
 
 	// From CONNECT, and not changed any more when session is set.
 
-	version        packet.Version // 0: no CONNECT yet
 	client         string
 	username       string
 	session        *session.Session // nil: not connected
 	largest        int              // the largest packet that the device takes; 0: any
 	aliasMaximum   uint16           // of what we send
+	version        packet.Version   // 0: no CONNECT yet
 	problemInfo    bool             // the device wants Reason Strings
 	sessionExpires bool             // the device asked for a session that outlives the connection
 	accepted       bool             // CONNACK was written
 
 	window   *linkspan.Window[receipt]
-	inFlight atomic.Int32        // opened in window and not settled; falls with out locked
-	unsolved atomic.Int32        // QoS 2 messages between PUBREC and PUBREL; rises with out locked
-	taking   map[uint16]struct{} // QoS 2 messages that the sink has and did not settle; of out's lock
-	refused  []uint16            // QoS 2 messages that it refused, and that the session is yet to forget; of out's lock
-
-	out out
+	inFlight atomic.Int32        // opened in window and not settled; falls with the lock
+	unsolved atomic.Int32        // QoS 2 messages between PUBREC and PUBREL; rises with the lock
+	taking   map[uint16]struct{} // QoS 2 messages that the sink has and did not settle; of the lock
+	refused  []uint16            // QoS 2 messages that it refused, and that the session is yet to forget; of the lock
+	taught   map[string]uint16   // topic aliases that the device knows from us; of the lock
 
 	handing sync.Mutex // held while the sink is handed a message, of which stopped was nil
 
-	stopped atomic.Pointer[ending]        // somebody else wants the connection to end
-	parking atomic.Pointer[chan struct{}] // wakes a parked reader; nil: never parked
-	blocked atomic.Bool                   // the window was full
-	stack   atomic.Int32                  // of the reader: small, grown, unused, abandoned
+	stopped atomic.Pointer[ending] // somebody else wants the connection to end
+	blocked atomic.Bool            // the window was full
 }
 
-// past is a deadline that has passed: setting it wakes who waits.
-var past = time.Unix(1, 0)
+var _ wire.Protocol = (*conn)(nil)
 
-// lingering bounds how long a connection that is told why it ends stays open to hear it.
-const lingering = 2 * time.Second
-
-func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
-
-// open does the handshakes. It has a goroutine of its own so that the stack they need is gone when the connection lives on.
-func (c *conn) open() {
-	_ = c.sock.SetDeadline(c.born.Add(c.l.cfg.ConnectTimeout))
-	if c.l.draining.Load() { // and perhaps the wake was before the deadline
-		c.wake()
-	}
-	var err error
-	var rw io.ReadWriter = c.sock.Conn
-	var under *underTLS
-	if c.l.tls != nil {
-		under, err = c.handshakeTLS()
-		rw = c.tls
-	}
-	if err == nil && c.l.address.WebSocket {
-		err = c.upgrade(rw)
-	}
-	if err != nil {
-		c.l.stats.Failed.Add(1)
-		c.l.log.Debug("connection not established", "remote", c.sock.RemoteAddr(), "err", err)
-		_ = c.sock.Close()
-		c.l.forget(c)
-		return
-	}
-	if under != nil {
-		under.live = true
-	}
-	_ = c.sock.SetDeadline(time.Time{})
-	_ = c.sock.SetReadDeadline(c.limit())
-	c.l.running.Go(c.serve)
-}
-
-// serve is the reader. It moves on to a new goroutine now and then: see rest.go.
-func (c *conn) serve() {
-	for {
-		e, err := c.poll()
-		switch {
-		case isTimeout(err):
-			e = c.late()
-		case err != nil:
-			e = why(err)
-		case e == nil:
-			c.l.running.Go(c.serve)
-			return
-		}
-		if e != nil {
-			c.close(e)
-			return
-		}
-	}
-}
-
-// run does what there is to do until the connection is to end, and returns why, or nil to go on with a fresh stack. The
-// error says that there is nothing to read, or was not in time.
-func (c *conn) run() (*ending, error) {
+// Run does what there is to do until the connection is to end, and returns why.
+func (c *conn) Run() error {
 	for {
 		if e := c.stopped.Load(); e != nil {
-			return e, nil
+			return e
 		}
-		if c.l.draining.Load() {
+		if c.l.server.Draining() {
 			if c.settledAll() {
-				return endStopping, nil
+				return endStopping
 			}
 			c.park()
 			continue
 		}
 		if err := c.workOff(); err != nil {
-			return why(err), nil
+			return err
 		}
-		if c.over != nil && len(c.backlog) == 0 && !c.undigested {
-			return c.over, nil
+		if c.over != nil && len(c.backlog) == 0 && !c.Undigested {
+			return c.over
 		}
 		if !c.mayRead() {
 			c.park()
 			continue
 		}
-		if c.stack.CompareAndSwap(abandoned, small) {
-			c.end()
-			return nil, nil
+		if c.MoveOn() {
+			return nil
 		}
-		if !c.undigested {
-			if err := c.receive(); err != nil {
-				switch {
-				case err == errWouldBlock || isTimeout(err):
-					return nil, err
-				case !errors.Is(err, io.EOF):
-					return why(err), nil
-				}
+		if !c.Undigested {
+			switch err := c.Receive(c.inFlight.Load() > 0); {
+			case err == nil:
+			case errors.Is(err, io.EOF):
 				c.over = endGone // behind what was read before
+			default:
+				return err
 			}
 		}
 		if err := c.digest(); err != nil {
-			return why(err), nil
+			return err
 		}
 	}
 }
 
-// late is for a read deadline that has passed. It sets the next one: nothing is written down per packet but the time, and
-// the deadline follows only when it fires. Whoever wakes the reader sets it to the past; so setting it comes before
-// looking at what they want.
-func (c *conn) late() *ending {
+// Late is for a read deadline that has passed. It sets the next one: nothing is written down per packet but the time, and
+// the deadline follows only when it fires.
+func (c *conn) Late() error {
 	limit := c.limit()
 	if !limit.IsZero() && !time.Now().Before(limit) {
 		if c.session == nil {
@@ -187,7 +111,7 @@ func (c *conn) late() *ending {
 		}
 		return endSilent // [MQTT-3.1.2-22]
 	}
-	_ = c.sock.SetReadDeadline(limit)
+	c.SetReadDeadline(limit)
 	return nil
 }
 
@@ -195,110 +119,83 @@ func (c *conn) late() *ending {
 func (c *conn) limit() time.Time {
 	switch {
 	case c.session == nil:
-		return c.born.Add(c.l.cfg.ConnectTimeout)
+		return c.Born().Add(c.l.cfg.ConnectTimeout)
 	case c.patience == 0:
 		return time.Time{}
 	}
 	return c.heard.Add(c.patience)
 }
 
-// wake has the reader look around, from wherever it waits. Any goroutine; never blocks.
-func (c *conn) wake() {
-	if p := c.parking.Load(); p != nil {
-		select {
-		case *p <- struct{}{}:
-		default:
-		}
-	}
-	_ = c.sock.SetReadDeadline(past)
-}
-
-// park waits for wake without reading. A device that we do not listen to is not silent.
+// park waits to be woken. A device that we do not listen to is not silent.
 func (c *conn) park() {
-	c.end()
-	p := c.parking.Load()
-	if p == nil {
-		ch := make(chan struct{}, 1)
-		c.parking.Store(&ch)
-		return // whoever came before the channel was there has changed what the reader looks at
-	}
-	<-*p
+	c.Park(time.Time{})
 	c.heard = time.Now()
 }
+
+// Ready reports whether the device may publish: not before the will that its client left is published.
+func (c *conn) Ready() bool { return c.session.MayPublish() }
+
+// Room has the session deliver again.
+func (c *conn) Room() { c.session.Resume() }
+
+// Stop ends the connection for a reason that wire has.
+func (c *conn) Stop(err error) { c.stop(why(err)) }
 
 // stop ends the connection from outside. The first reason counts. Any goroutine; never blocks. Nothing is acknowledged
 // after it.
 func (c *conn) stop(e *ending) {
-	c.out.mu.Lock()
-	c.out.shut = true
-	c.out.mu.Unlock()
-	c.stopLocked(e)
+	c.Lock()
+	c.Shut()
+	c.Unlock()
+	c.stopShut(e)
 }
 
-// stopLocked is stop for who has set out.shut.
-func (c *conn) stopLocked(e *ending) {
+// stopShut is stop for who has called Shut.
+func (c *conn) stopShut(e *ending) {
 	if c.stopped.CompareAndSwap(nil, e) {
-		c.wake()
+		c.Wake()
 	}
 }
 
 // settledAll reports whether all that was handed to the sink is settled, and acknowledged if it is to be.
 func (c *conn) settledAll() bool {
-	c.out.mu.Lock()
-	defer c.out.mu.Unlock()
+	c.Lock()
+	defer c.Unlock()
 	return c.inFlight.Load() == 0
-}
-
-// readPlain reads what is there of MQTT.
-func (c *conn) readPlain(p []byte) (int, error) {
-	if c.ws != nil {
-		return c.readWS(p)
-	}
-	return c.readStream(p)
-}
-
-// readStream reads what is there of the byte stream that carries MQTT or WebSocket.
-func (c *conn) readStream(p []byte) (int, error) {
-	if c.tls != nil {
-		return c.readTLS(p)
-	}
-	return c.sock.readNow(p)
 }
 
 // digest takes the whole packets off what was read. What they cause to be written leaves in one write at the end.
 func (c *conn) digest() error {
-	w := c.begin()
+	in := c.Input()
+	w := in.Scratch.(*work)
 	w.now = time.Now()
-	c.stack.Store(grown)
-	c.hold()
-	defer c.release()
-	from, packets := w.r, uint64(0)
-	defer func() {
-		c.l.stats.PacketsIn.Add(packets)
-		c.l.stats.BytesIn.Add(uint64(w.r - from))
-	}()
-	if left := w.unread(); c.session == nil && len(left) > 0 && left[0] != byte(packet.CONNECT)<<4 {
+	c.Worked()
+	c.Hold()
+	defer c.Release()
+	packets := uint64(0)
+	defer func() { c.l.stats.PacketsIn.Add(packets) }()
+	if left := in.Unread(); c.session == nil && len(left) > 0 && left[0] != byte(packet.CONNECT)<<4 {
 		return endNotMQTT // before waiting for the rest of what somebody took for another protocol
 	}
-	for !c.full() && !c.l.draining.Load() && c.stopped.Load() == nil {
-		raw, n, need, err := packet.Cut(w.unread(), c.longest())
+	for !c.full() && !c.l.server.Draining() && c.stopped.Load() == nil {
+		raw, n, need, err := packet.Cut(in.Unread(), c.longest())
 		if err != nil {
 			return err
 		}
-		c.need = need
+		c.Need = need
 		if n == 0 {
-			c.undigested = false
+			c.Undigested = false
 			return nil
 		}
-		whole := w.unread()[:n]
-		w.r += n
+		whole := in.Unread()[:n]
+		in.Consume(n)
 		packets++
-		c.need, c.heard = 0, w.now
+		c.Need, c.heard = 0, w.now
 		if err := c.handle(w, raw, whole); err != nil {
 			return err
 		}
 	}
-	c.undigested = true
+	c.Undigested = true
 	return nil
 }
 
@@ -330,7 +227,7 @@ func (c *conn) handle(w *work, raw packet.Raw, whole []byte) error {
 		c.keep(whole)
 		return nil
 	case packet.DISCONNECT:
-		return c.disconnected(w, raw)
+		return c.disconnected(raw)
 	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
 		return c.acknowledged(w, raw)
 	case packet.SUBSCRIBE:
@@ -351,16 +248,16 @@ func (c *conn) pinged(raw packet.Raw) error {
 	if err := packet.DecodePing(c.version, raw); err != nil {
 		return err
 	}
-	if b := c.out.open(); b != nil { // [MQTT-3.12.4-1]
-		b.b = packet.AppendPing(b.b, packet.PINGRESP)
-		c.added(1)
+	if b := c.Open(); b != nil { // [MQTT-3.12.4-1]
+		b.B = packet.AppendPing(b.B, packet.PINGRESP)
+		c.Added(1)
 	}
 	return nil
 }
 
 // disconnected returns the end that the device asks for. Behind messages that wait, the end does too; but what it says of
 // the will holds at once, however the connection ends [MQTT-3.14.4-3].
-func (c *conn) disconnected(w *work, raw packet.Raw) error {
+func (c *conn) disconnected(raw packet.Raw) error {
 	var d packet.Disconnect
 	if err := d.Decode(c.version, raw); err != nil {
 		return err
@@ -376,61 +273,32 @@ func (c *conn) disconnected(w *work, raw packet.Raw) error {
 	if noWill {
 		c.session.DropWill()
 	}
-	c.over, w.r = e, w.w // nothing comes after it
+	c.over = e
+	in := c.Input()
+	in.Consume(len(in.Unread())) // nothing comes after it
 	return nil
 }
 
-// close says why, where the protocol can, and ends the connection.
-func (c *conn) close(e *ending) {
+// Close says why, where the protocol can, and ends the connection.
+func (c *conn) Close(err error) {
+	e := why(err)
 	if c.session != nil {
 		silent := e == endStopping && c.l.registry.SilentShutdown()
 		c.session.Close(!e.noWill && !silent) // [MQTT-3.1.2-8], [MQTT-3.14.4-3]
 		c.l.stats.Sessions.Add(-1)
 	}
 	c.count(e)
-	c.end()
-	c.rest = nil
-	c.claim(0)
 	c.dropBacklog()
-	c.l.pressure.forget(c)
-	deadline := time.NewTimer(min(lingering, c.l.cfg.WriteTimeout))
-	defer deadline.Stop()
-	c.farewell(e)
-	c.drain(deadline.C)
-	if c.tls != nil {
-		_ = c.tls.CloseWrite() // adds the alert to what waits
-		c.drain(deadline.C)
-	}
-	if !e.quiet {
-		c.linger()
-	}
-	_ = c.sock.Close()
-	c.l.forget(c)
-}
-
-// farewell adds the last packet, and lets nothing come after it.
-func (c *conn) farewell(e *ending) {
-	o := &c.out
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.shut, o.held = true, false
-	if o.plain == nil {
-		o.plain = newBuffer()
-	}
-	if o.plain.b = c.appendGoodbye(o.plain.b, e); len(o.plain.b) == 0 {
-		o.plain = nil
-	}
-	if c.ws != nil && !c.ws.Closed() {
-		code := e.closeCode
-		switch {
-		case code != 0:
-		case e.reason == packet.ServerShuttingDown:
-			code = ws.StatusGoingAway
-		default:
-			code = ws.StatusNormalClosure
+	c.l.pressure.Forget(c)
+	bye := wire.Farewell{Linger: !e.quiet, Code: e.closeCode}
+	if bye.Code == 0 {
+		bye.Code = ws.StatusNormalClosure
+		if e.reason == packet.ServerShuttingDown {
+			bye.Code = ws.StatusGoingAway
 		}
-		o.control = websocket.Server.AppendClose(o.control, code)
 	}
+	bye.Goodbye = func(b []byte) []byte { return c.appendGoodbye(b, e) }
+	c.Finish(bye)
 }
 
 // appendGoodbye adds the CONNACK or DISCONNECT that names the reason, if there is one to be sent.
@@ -453,24 +321,6 @@ func (c *conn) appendGoodbye(b []byte, e *ending) []byte {
 	return whole
 }
 
-// linger waits until the device has closed its side, or a moment. A socket that is closed with unread bytes in it takes
-// back what was written last.
-func (c *conn) linger() {
-	if t, ok := c.sock.Conn.(*net.TCPConn); ok {
-		_ = t.CloseWrite()
-	}
-	_ = c.sock.SetReadDeadline(time.Now().Add(lingering))
-	b := newBuffer()
-	defer b.free()
-	for read := 0; read < 1<<20; {
-		n, err := c.sock.Read(b.b[:cap(b.b)])
-		if err != nil {
-			return
-		}
-		read += n
-	}
-}
-
 // count counts and logs the end of the connection.
 func (c *conn) count(e *ending) {
 	s := &c.l.stats
@@ -484,5 +334,5 @@ func (c *conn) count(e *ending) {
 	default:
 		s.ended(e.reason)
 	}
-	c.l.log.Debug("connection ended", "client", c.client, "remote", c.sock.RemoteAddr(), "reason", e)
+	c.l.log.Debug("connection ended", "client", c.client, "remote", c.RemoteAddr(), "reason", e)
 }

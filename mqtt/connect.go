@@ -70,12 +70,12 @@ func (c *conn) connect(w *work, raw packet.Raw) error {
 	}
 	c.session = c.l.registry.Connect(req)
 	c.l.stats.Sessions.Add(1)
-	_ = c.sock.SetReadDeadline(c.limit())
-	c.stack.Store(abandoned) // CONNECT needs more than what may follow for hours
+	c.SetReadDeadline(c.limit())
+	c.Abandon() // CONNECT needs more than what may follow for hours
 
-	if b := c.out.open(); b != nil { // else the session has ended already
-		b.b = ack.Append(b.b, c.version) // [MQTT-3.2.0-1]
-		c.added(1)
+	if b := c.Open(); b != nil { // else the session has ended already
+		b.B = ack.Append(b.B, c.version) // [MQTT-3.2.0-1]
+		c.Added(1)
 		c.accepted = true
 	}
 	return nil
@@ -91,13 +91,9 @@ func (c *conn) admit(p *packet.Connect) (assigned bool, err error) {
 	}
 	if c.l.cfg.Authenticate != nil {
 		login := Login{ClientID: p.ClientID, HasUsername: p.HasUsername, Username: p.Username,
-			Version: p.Version, Remote: c.sock.RemoteAddr()}
+			Version: p.Version, Remote: c.RemoteAddr(), TLS: c.TLS()}
 		if p.HasPassword {
 			login.Password = p.Password
-		}
-		if c.tls != nil {
-			state := c.tls.ConnectionState()
-			login.TLS = &state
 		}
 		if reason := c.l.cfg.Authenticate(&login); reason != packet.Success {
 			return false, &ending{reason: reason}

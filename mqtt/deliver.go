@@ -23,32 +23,29 @@ func (d *device) Deliver(m *session.Delivery) session.Outcome {
 	defer publishes.Put(p)
 	c.encode(p, m)
 
-	o := &c.out
-	o.mu.Lock()
-	if o.shut {
-		o.mu.Unlock()
+	c.Lock()
+	if c.IsShut() {
+		c.Unlock()
 		return session.Full
 	}
-	fresh := o.alias(p, c.aliasMaximum)
+	fresh := c.alias(p)
 	size := p.Size(c.version)
-	switch waiting := o.size(); {
+	switch waiting := c.Waiting(); {
 	case !c.fits(size), size > packet.MaxSize:
-		o.mu.Unlock()
+		c.Unlock()
 		c.l.stats.TooLarge.Add(1)
 		return session.TooLarge
 	case waiting > 0 && waiting+size > c.l.cfg.MaxOutgoing:
-		o.starved = true
-		o.mu.Unlock()
+		c.Starve()
+		c.Unlock()
 		return session.Full
 	}
 	if fresh {
-		o.learned(p)
+		c.learned(p)
 	}
-	if o.plain == nil {
-		o.plain = newBuffer()
-	}
-	o.plain.b = p.Append(o.plain.b, c.version)
-	c.added(1)
+	b := c.Buffer()
+	b.B = p.Append(b.B, c.version)
+	c.Added(1)
 	c.l.stats.Delivered[m.QoS].Add(1)
 	return session.Sent
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/pressure"
 	"github.com/linkspan/linkspan/mqtt/internal/envelope"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
@@ -24,7 +25,7 @@ var (
 // published hands a message on. done is false if it has to wait for room (P6).
 func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
 	if !c.l.room(nil) || !c.session.MayPublish() {
-		c.l.pressure.wait(c, 0)
+		c.l.pressure.Wait(c, 0)
 		return false, nil
 	}
 	p := &w.publish
@@ -44,8 +45,8 @@ func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
 	}
 	m, ok := c.message(w, topic)
 	if ok && !c.l.room(m) {
-		c.l.pressure.wait(c, c.turnedBack)
-		c.turnedBack = min(max(2*c.turnedBack, pressureInterval), pressureLongest)
+		c.l.pressure.Wait(c, c.turnedBack)
+		c.turnedBack = pressure.Patience(c.turnedBack)
 		return false, nil
 	}
 	c.turnedBack = 0
@@ -118,7 +119,7 @@ func (c *conn) receipt(p *packet.Publish) (settle func(error), first bool, err e
 	c.forgetRefused()
 	first = c.session.Receive(p.PacketID)
 	outcome := errRepeated
-	c.out.mu.Lock()
+	c.Lock()
 	if first {
 		if c.taking == nil {
 			c.taking = map[uint16]struct{}{}
@@ -127,7 +128,7 @@ func (c *conn) receipt(p *packet.Publish) (settle func(error), first bool, err e
 	} else if _, ok := c.taking[p.PacketID]; ok {
 		outcome = errAwaited
 	}
-	c.out.mu.Unlock()
+	c.Unlock()
 	if !first {
 		c.l.stats.Repeated.Add(1)
 		settle(outcome)
@@ -155,8 +156,7 @@ func (c *conn) settled(r receipt, err error) {
 	if err != nil && !repeat {
 		end = c.refuse(err, &ack)
 	}
-	o := &c.out
-	o.mu.Lock()
+	c.Lock()
 	left := c.inFlight.Add(-1)
 	if r.qos == 2 && !repeat {
 		delete(c.taking, r.id)
@@ -168,17 +168,15 @@ func (c *conn) settled(r receipt, err error) {
 	}
 	switch {
 	case end != nil:
-		o.shut = true // no ack may overtake the one that is missing
-		o.mu.Unlock()
-		c.stopLocked(end)
-	case o.shut || err == errAwaited:
-		o.mu.Unlock()
+		c.Shut() // no ack may overtake the one that is missing
+		c.Unlock()
+		c.stopShut(end)
+	case c.IsShut() || err == errAwaited:
+		c.Unlock()
 	default:
-		if o.plain == nil {
-			o.plain = newBuffer()
-		}
-		o.plain.b = c.appendAck(o.plain.b, &ack)
-		c.added(1)
+		b := c.Buffer()
+		b.B = c.appendAck(b.B, &ack)
+		c.Added(1)
 	}
 	if err == nil {
 		c.l.stats.Acked[r.qos].Add(1)
@@ -187,8 +185,8 @@ func (c *conn) settled(r receipt, err error) {
 		c.l.oneSettled()
 	}
 	roomy := left <= int32(c.l.cfg.ReceiveMaximum)*3/4
-	if roomy && c.blocked.Load() && c.blocked.Swap(false) || left == 0 && c.l.draining.Load() {
-		c.wake()
+	if roomy && c.blocked.Load() && c.blocked.Swap(false) || left == 0 && c.l.server.Draining() {
+		c.Wake()
 	}
 }
 
@@ -215,10 +213,10 @@ func (c *conn) refuse(err error, ack *packet.Ack) *ending {
 // forgetRefused frees the identifiers of refused QoS 2 messages. The reader does so before it asks the session about one:
 // settled may not, since it may be called with the session's lock waiting for the sink: see device.Disconnect.
 func (c *conn) forgetRefused() {
-	c.out.mu.Lock()
+	c.Lock()
 	refused := c.refused
 	c.refused = nil
-	c.out.mu.Unlock()
+	c.Unlock()
 	for _, id := range refused {
 		c.session.Forget(id)
 	}
@@ -228,9 +226,9 @@ func (c *conn) forgetRefused() {
 // it would free the identifier of a message that the sink does not answer for (P1) [MQTT-4.3.3-4].
 func (c *conn) released(id uint16) (known bool, err error) {
 	c.forgetRefused()
-	c.out.mu.Lock()
+	c.Lock()
 	_, early := c.taking[id]
-	c.out.mu.Unlock()
+	c.Unlock()
 	if early {
 		return false, &ending{reason: packet.ProtocolError, text: "PUBREL before PUBREC"}
 	}
@@ -283,9 +281,9 @@ func (c *conn) acknowledged(w *work, raw packet.Raw) error {
 	if !known {
 		reply.Reason = packet.PacketIdentifierNotFound
 	}
-	if b := c.out.open(); b != nil {
-		b.b = reply.Append(b.b, c.version)
-		c.added(1)
+	if b := c.Open(); b != nil {
+		b.B = reply.Append(b.B, c.version)
+		c.Added(1)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/linkspan/linkspan/internal/websocket"
+	"github.com/linkspan/linkspan/internal/wire"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -51,6 +52,10 @@ func why(err error) *ending {
 		return &ending{reason: p.Reason, text: p.Text + " [" + p.Rule + "]"}
 	case errors.As(err, &f):
 		return &ending{reason: packet.ProtocolError, text: f.Error(), closeCode: f.Code}
+	case errors.Is(err, wire.ErrCrowded):
+		return endCrowded
+	case errors.Is(err, wire.ErrNotRead):
+		return endNotRead
 	}
 	return endGone
 }

@@ -36,31 +36,6 @@ func listen(t *testing.T, sink linkspan.SinkFunc) *Listener {
 	return l
 }
 
-// A reader that moves to a new goroutine takes everything along, half a packet too.
-func TestReaderMoves(t *testing.T) {
-	l := listen(t, func(_ context.Context, _ *linkspan.Message, done func(error)) { done(nil) })
-	c := mqtttest.Dial(t, l.Addr().String(), packet.V5).Join("d1")
-	p := packet.Publish{Topic: "t", QoS: 1}
-	for id := uint16(1); id <= 50; id++ {
-		p.PacketID = id
-		whole := p.Append(nil, packet.V5)
-		c.Write(whole[:5]...)
-		moved := false
-		for !moved { // until the reader has read the first part, moved, and waits again
-			runtime.Gosched()
-			l.rest()
-			l.mu.Lock()
-			for c := range l.conns {
-				moved = c.stack.Load() == small
-			}
-			l.mu.Unlock()
-		}
-		c.Write(whole[5:]...)
-		c.ExpectAck(packet.PUBACK, id, packet.Success)
-	}
-	_ = c.Conn.Close()
-}
-
 // A device that closes its side right behind a message is gone while that is not settled. Mostly the end of the stream comes along with the
 // message, so that the poller does not tell of it.
 func TestHalfCloseBehindMessage(t *testing.T) {
@@ -74,7 +49,7 @@ func TestHalfCloseBehindMessage(t *testing.T) {
 	done := <-held
 	for l.Stats().Gone.Load() == 0 {
 		runtime.Gosched()
-		l.rest()
+		l.server.Rest()
 	}
 	c.ExpectClosed()
 	done(nil)

@@ -3,28 +3,21 @@ package mqtt
 import (
 	"sync/atomic"
 
+	"github.com/linkspan/linkspan/internal/wire"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
 // Stats counts what a listener did since it was made. All of it may be read at any time.
 type Stats struct {
-	// Connections.
+	// Stats counts connections, bytes and packets.
+	wire.Stats
 
-	Open     atomic.Int64  // TCP connections open now
-	Accepted atomic.Uint64 // TCP connections since the start
-	Sessions atomic.Int64  // devices connected now: CONNACK sent with success
-	Turned   atomic.Uint64 // connections closed at once for max_connections
-	Failed   atomic.Uint64 // connections that ended in the TLS or WebSocket handshake, or before their CONNECT
+	Sessions atomic.Int64 // devices connected now: CONNACK sent with success
 	// Refused counts CONNACKs, and Ended DISCONNECTs that the listener sent, or would have sent to an MQTT 5 device, by reason
 	// code. Ended[0] counts devices that said DISCONNECT, Gone those whose connection just ended.
 	Refused [256]atomic.Uint64
 	Ended   [256]atomic.Uint64
 	Gone    atomic.Uint64
-
-	// Bytes of MQTT, without TLS and WebSocket framing, and packets.
-
-	BytesIn, BytesOut     atomic.Uint64
-	PacketsIn, PacketsOut atomic.Uint64
 
 	// Uplink, by QoS.
 
@@ -35,7 +28,6 @@ type Stats struct {
 	Repeated  atomic.Uint64      // QoS 2 messages sent again by the device, and not handed on again
 	InFlight  atomic.Int64       // handed to the sink and not settled
 	Backlog   atomic.Int64       // bytes held back while the sink has no room
-	Partial   atomic.Int64       // bytes held of packets that have not come whole
 
 	// Downlink, by QoS.
 

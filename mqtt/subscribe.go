@@ -38,17 +38,17 @@ func (c *conn) subscribe(w *work, raw packet.Raw) error {
 func (c *conn) answer(ack interface {
 	Append(dst []byte, v packet.Version) []byte
 }) error {
-	b := c.out.open()
+	b := c.Open()
 	if b == nil {
 		return nil
 	}
-	whole := ack.Append(b.b, c.version)
-	if !c.fits(len(whole) - len(b.b)) {
-		c.added(0)
+	whole := ack.Append(b.B, c.version)
+	if !c.fits(len(whole) - len(b.B)) {
+		c.Added(0)
 		return &ending{reason: packet.PacketTooLarge, text: "the device does not take the answer"}
 	}
-	b.b = whole
-	c.added(1)
+	b.B = whole
+	c.Added(1)
 	return nil
 }
 

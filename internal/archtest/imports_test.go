@@ -19,7 +19,7 @@ var picture = map[string][]string{
 	"amqp/engine/sasl":        {},
 	"fleet":                   {"."},
 	"group":                   {"."},
-	"mqtt":                    {".", "session", "mqtt/packet", "internal/address", "mqtt/internal/envelope", "internal/websocket"},
+	"mqtt":                    {".", "session", "mqtt/packet", "mqtt/internal/envelope", "internal/address", "internal/pressure", "internal/websocket", "internal/wire"},
 	"mqtt/client":             {".", "mqtt/packet", "internal/address", "mqtt/internal/envelope", "internal/websocket"},
 	"mqtt/internal/envelope":  {".", "mqtt/packet"},
 	"admin":                   {"."},

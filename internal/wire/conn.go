@@ -21,13 +21,14 @@ type Conn struct {
 	Need int
 	// Undigested: the unread bytes hold whole packets, which wait for something else than more bytes.
 	Undigested bool
+	stack      atomic.Int32 // of the reader: small, grown, unused, abandoned
 
 	s        *Server
 	protocol Protocol
 	sock     socket
 	tls      *tls.Conn         // nil: none
 	ws       *websocket.Reader // nil: none
-	born     time.Time
+	born     time.Duration     // since the server was made
 
 	input   *Input // while there is something to do
 	rest    []byte // read and not consumed, while there is not
@@ -36,7 +37,6 @@ type Conn struct {
 	out out
 
 	parking atomic.Pointer[chan struct{}] // wakes a parked reader; nil: never parked
-	stack   atomic.Int32                  // of the reader: small, grown, unused, abandoned
 }
 
 var (
@@ -61,7 +61,7 @@ func NothingYet(err error) bool { return err == errWouldBlock || isTimeout(err) 
 func (c *Conn) Protocol() Protocol { return c.protocol }
 
 // Born returns when the connection was accepted.
-func (c *Conn) Born() time.Time { return c.born }
+func (c *Conn) Born() time.Time { return c.s.born.Add(c.born) }
 
 // RemoteAddr returns the peer's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.sock.RemoteAddr() }
@@ -80,7 +80,7 @@ func (c *Conn) SetReadDeadline(t time.Time) { _ = c.sock.SetReadDeadline(t) }
 
 // open does the handshakes. It has a goroutine of its own so that the stack they need is gone when the connection lives on.
 func (c *Conn) open() {
-	limit := c.born.Add(c.s.cfg.HandshakeTimeout)
+	limit := c.Born().Add(c.s.cfg.HandshakeTimeout)
 	_ = c.sock.SetDeadline(limit)
 	if c.s.draining.Load() { // and perhaps the wake was before the deadline
 		c.Wake()

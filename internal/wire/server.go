@@ -52,6 +52,7 @@ type Server struct {
 	tls      *tls.Config // nil: plain
 	socket   net.Listener
 	stats    *Stats
+	born     time.Time
 	flushers flushers
 	inputs   sync.Pool
 	draining atomic.Bool
@@ -64,7 +65,7 @@ type Server struct {
 
 // Listen binds the address and loads the certificates, and serves nobody before [Server.Run]. It counts in stats.
 func Listen(cfg Config, stats *Stats, log *slog.Logger) (*Server, error) {
-	s := &Server{cfg: cfg, stats: stats, log: log, conns: map[*Conn]struct{}{}}
+	s := &Server{cfg: cfg, stats: stats, born: time.Now(), log: log, conns: map[*Conn]struct{}{}}
 	s.flushers.some.L = &s.flushers.mu
 	s.inputs.New = func() any {
 		in := &Input{fixed: make([]byte, readSize)}
@@ -154,7 +155,7 @@ func (s *Server) accept(ctx context.Context) error {
 func (s *Server) admit(nc net.Conn) {
 	s.stats.Accepted.Add(1)
 	c, p := s.cfg.New()
-	c.s, c.protocol, c.born = s, p, time.Now()
+	c.s, c.protocol, c.born = s, p, time.Since(s.born)
 	if err := c.sock.open(nc, c); err != nil {
 		s.stats.Failed.Add(1)
 		_ = nc.Close()
