@@ -39,12 +39,7 @@ func (c *Conn) Tick(now time.Time) (next time.Time, err error) {
 func (c *Conn) beat(now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, s := range c.local {
-		if s != nil {
-			s.in.shrink()
-			s.out.shrink()
-		}
-	}
+	c.shrink()
 	if c.heartbeat == 0 || c.closeSent {
 		return time.Time{}
 	}
@@ -59,4 +54,25 @@ func (c *Conn) beat(now time.Time) time.Time {
 	}
 	c.wrote = false
 	return now.Add(pause)
+}
+
+// shrink gives memory back that is not needed at the moment: an idle connection has next to none. It needs mu.
+func (c *Conn) shrink() {
+	c.spare = nil
+	if len(c.events) == 0 {
+		c.events = nil
+	}
+	if len(c.due) == 0 {
+		c.due = nil
+	}
+	for _, s := range c.local {
+		if s == nil {
+			continue
+		}
+		s.in.shrink()
+		s.out.shrink()
+		if len(s.settled) == 0 {
+			s.settled = nil
+		}
+	}
 }

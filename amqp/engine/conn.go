@@ -56,10 +56,6 @@ type Conn struct {
 	names map[linkKey]*Link
 	links int // that there are
 	kept  int // bytes of unfinished deliveries, and of what links are
-
-	transfer    frame.Transfer // the last one, of the driver
-	flow        frame.Flow
-	disposition frame.Disposition
 }
 
 // linkKey names a link among those between two containers.

@@ -83,7 +83,7 @@ func (s *Session) flush(b []byte) []byte {
 	s.due2 = s.due2[:0]
 	if s.flow {
 		f := s.windows()
-		b = appendFrame(b, s.channel, &f)
+		b = s.appendFlow(b, &f)
 	}
 	return b
 }
@@ -125,10 +125,10 @@ func (s *Session) flushSettled(b []byte) []byte {
 func (s *Session) appendDisposition(b []byte, n *settlement) []byte {
 	d := frame.Disposition{Role: frame.Role(!n.sender), First: n.first, Last: n.last, Settled: n.settled, State: n.state.get()}
 	before := len(b)
-	b = appendFrame(b, s.channel, &d)
+	b = frame.EndFrame(d.Append(frame.BeginFrame(b, frame.TypeAMQP, s.channel)), before)
 	if len(b)-before > s.c.remoteMax { // what does not fit is only said
 		d.State = frame.State{Kind: n.state.kind, Error: clip(&d.State.Error), DeliveryFailed: d.State.DeliveryFailed, UndeliverableHere: d.State.UndeliverableHere}
-		b = appendFrame(b[:before], s.channel, &d)
+		b = frame.EndFrame(d.Append(frame.BeginFrame(b[:before], frame.TypeAMQP, s.channel)), before)
 	}
 	return b
 }
@@ -170,7 +170,12 @@ func (l *Link) appendFlow(b []byte) []byte {
 	}
 	f.Handle, f.DeliveryCount, f.LinkCredit = frame.Some(l.handle), frame.Some(l.count), frame.Some(l.credit)
 	f.Drain = l.drain
-	return appendFrame(b, l.s.channel, &f)
+	return l.s.appendFlow(b, &f)
+}
+
+func (s *Session) appendFlow(b []byte, f *frame.Flow) []byte {
+	at := len(b)
+	return frame.EndFrame(f.Append(frame.BeginFrame(b, frame.TypeAMQP, s.channel)), at)
 }
 
 // disposed takes a disposition of the peer. It is the driver's; Settled is called for as many deliveries at a time as the
@@ -195,7 +200,7 @@ func (c *Conn) disposed(channel uint16, d *frame.Disposition) error {
 }
 
 // batch is for how many deliveries the lock is held at a time.
-const batch = 256
+const batch = 64
 
 // disposed returns where to go on. It needs mu.
 func (s *Session) disposed(from uint32, f *frame.Disposition, state state) (next uint32, more bool) {

@@ -33,9 +33,6 @@ func (c *Conn) Stirred() bool {
 	return len(c.events) > 0
 }
 
-// keptEvents is how many events there is room for while there are none.
-const keptEvents = 16
-
 // run tells the handlers what there is to tell, in order. What comes up meanwhile comes last.
 func (c *Conn) run() {
 	for {
@@ -51,10 +48,8 @@ func (c *Conn) run() {
 		for i := range events {
 			c.handle(&events[i])
 		}
-		if cap(events) <= keptEvents {
-			clear(events)
-			c.spare = events
-		}
+		clear(events)
+		c.spare = events
 	}
 }
 

@@ -151,15 +151,17 @@ func (c *Conn) frame(f frame.Frame) error {
 	case frame.CodeTransfer:
 		return c.transferred(f.Channel, f.Body)
 	case frame.CodeFlow:
-		if err := c.flow.Decode(f.Body); err != nil {
+		var w frame.Flow
+		if err := w.Decode(f.Body); err != nil {
 			return err
 		}
-		return c.flowed(f.Channel, &c.flow)
+		return c.flowed(f.Channel, &w)
 	case frame.CodeDisposition:
-		if err := c.disposition.Decode(f.Body); err != nil {
+		var d frame.Disposition
+		if err := d.Decode(f.Body); err != nil {
 			return err
 		}
-		return c.disposed(f.Channel, &c.disposition)
+		return c.disposed(f.Channel, &d)
 	}
 	return c.rare(what, f.Channel, append([]byte(nil), f.Body...))
 }

@@ -89,7 +89,7 @@ func (g *ledger) after(id, last uint32) *Delivery {
 
 // shrink gives memory back that is not needed at the moment.
 func (g *ledger) shrink() {
-	if g.live == 0 && cap(g.entries) > 64 {
+	if g.live == 0 {
 		g.entries = nil
 	}
 }

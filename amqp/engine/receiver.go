@@ -80,7 +80,7 @@ func (l *Link) flowReceiver(f *frame.Flow) {
 // transferred takes one transfer frame; body is borrowed. Whole messages are handed to the link's handler, after mu was
 // released.
 func (c *Conn) transferred(channel uint16, body []byte) error {
-	t := &c.transfer
+	var t frame.Transfer
 	if err := t.Decode(body); err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (c *Conn) transferred(channel uint16, body []byte) error {
 		c.mu.Unlock()
 		return err
 	}
-	l, d, buf := s.transferred(t)
+	l, d, buf := s.transferred(&t)
 	if d == nil {
 		c.mu.Unlock()
 		return nil
