@@ -87,7 +87,8 @@ func (c *conn) Run() error {
 			return nil
 		}
 		if !c.Undigested {
-			switch err := c.Receive(c.inFlight.Load() > 0); {
+			// Who waits for the answer to one message sends no other; who has more in flight has most likely sent more meanwhile.
+			switch err := c.Receive(c.inFlight.Load() == 1); {
 			case err == nil:
 			case errors.Is(err, io.EOF):
 				c.over = endGone // behind what was read before

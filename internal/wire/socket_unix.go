@@ -65,11 +65,13 @@ func (c *Conn) attend(uintptr) bool {
 }
 
 // Receive reads what is there into the connection's input; an error that is [NothingYet] says that nothing was. Along with
-// io.EOF, or an error of WebSocket, there may be bytes that came before it. answering: an answer is on its way to the peer.
+// io.EOF, or an error of WebSocket, there may be bytes that came before it. answering: an answer is on its way to the peer, which
+// most likely says nothing more before it has it.
 //
 // A read that leaves room has read all, and when more comes, the poller says so; but it does not say again that the stream ends, to who
 // was told of bytes before it. So it takes one more read to hear of an end that came along with the last bytes. That is left
-// out where an answer is on its way: if the peer is gone, writing that finds out, or else rest does.
+// out where the peer waits for an answer: if it is gone, writing that finds out, or else rest does. Where it may have said more meanwhile,
+// the read that is left out would be another turn of the poller.
 func (c *Conn) Receive(answering bool) error {
 	c.Rest()
 	if c.sock.drained && answering {

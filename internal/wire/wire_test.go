@@ -120,7 +120,7 @@ func TestRoom(t *testing.T) {
 	tr.Each(func(c *Conn) {
 		b := c.Open()
 		b.B = append(b.B, strings.Repeat("x", 1<<20)...)
-		if n := c.Waiting(); n != 1<<20 {
+		if n := c.Waiting(); n < 1<<20 { // and perhaps the hello
 			t.Errorf("%d bytes wait", n)
 		}
 		c.Starve()
@@ -186,11 +186,15 @@ func TestClientCertificate(t *testing.T) {
 	nc := tls.Client(tr.dial(t), cfg)
 	say(t, nc, "hello\n")
 	hear(t, nc, "hello\n")
+	var names []string
 	tr.Each(func(c *Conn) {
-		if s := c.TLS(); s == nil || s.PeerCertificates[0].Subject.CommonName != "peer" {
-			t.Errorf("TLS says %+v", s)
+		for _, cert := range c.TLS().PeerCertificates { // none of the nameless, if it is still there
+			names = append(names, cert.Subject.CommonName)
 		}
 	})
+	if len(names) != 1 || names[0] != "peer" {
+		t.Errorf("TLS knows %q", names)
+	}
 }
 
 // A peer has to speak one of the protocols at the right place [RFC 6455, 4.2.2].
