@@ -9,9 +9,9 @@ import (
 // MaxDepth is how deep described types, lists, maps and arrays may nest in one another.
 const MaxDepth = 32
 
-// maxWeightless is how many elements that take no bytes, such as null, the arrays of one value may have in all. Every
-// other element takes at least a byte.
-const maxWeightless = 1 << 16
+// maxShared is how many bytes the arrays in one value may save. The elements of an array share its constructor: few bytes
+// can be four billion nulls, or many elements with the same long descriptor.
+const maxShared = 1 << 18
 
 // width returns how many bytes of b the data behind a constructor takes, its size field included; -1 if b has not so many.
 func width(code byte, b []byte) int {
@@ -71,8 +71,8 @@ func elements(code byte, data []byte) (count uint32, rest []byte, ok bool) {
 
 // checker checks one value, and all that is in it. Its zero value is ready.
 type checker struct {
-	depth      int
-	weightless uint32
+	depth  int
+	shared uint64 // bytes that the arrays have saved
 }
 
 // value checks the value that b begins with. It returns the length of the constructor and of the whole.
@@ -165,17 +165,20 @@ func (c *checker) list(count uint32, b []byte) error {
 }
 
 func (c *checker) array(count uint32, b []byte) error {
+	before := c.shared
 	con, err := c.constructor(b)
 	if err != nil {
 		return err
 	}
 	code := b[con-1]
+	if con > 1 || code>>4 == 0x4 {
+		each := uint64(con) + c.shared - before
+		if c.shared += each * uint64(count); c.shared > maxShared {
+			return errShared
+		}
+	}
 	b = b[con:]
 	if code>>4 == 0x4 {
-		if count > maxWeightless-c.weightless {
-			return errWeightless
-		}
-		c.weightless += count
 		return end(b)
 	}
 	for ; count > 0; count-- {

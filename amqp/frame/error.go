@@ -94,7 +94,7 @@ var (
 	errSymbol     = malformed("1.6.21", "symbol that is not ASCII")
 	errOdd        = malformed("1.6.23", "map with a key that has no value")
 	errDuplicate  = malformed("1.6.23", "map with the same key twice")
-	errWeightless = malformed("1.6.24", "array of too many elements that take no bytes")
+	errShared     = malformed("1.6.24", "array of too many elements with a shared constructor")
 	errDescribed  = malformed("1.2", "not a described type")
 	errDescriptor = malformed("1.2", "unknown descriptor")
 	errList       = malformed("1.4", "described type that is not a list")

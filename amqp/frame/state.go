@@ -1,5 +1,7 @@
 package frame
 
+import "strconv"
+
 // StateKind is a kind of delivery state [AMQP 3.4, 4.5].
 type StateKind uint8
 
@@ -23,7 +25,7 @@ func (k StateKind) String() string {
 	if int(k) < len(stateNames) {
 		return stateNames[k]
 	}
-	return "unknown"
+	return "unknown(" + strconv.Itoa(int(k)) + ")"
 }
 
 // Outcome reports whether it is a state that a delivery ends in.

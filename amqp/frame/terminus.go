@@ -38,7 +38,7 @@ type Source struct {
 	Dynamic               bool   // the peer is to make a node
 	DynamicNodeProperties Map
 	DistributionMode      Symbol // "": absent
-	Filter                Map    // names to filters, which are described values
+	Filter                Map    // names to filters, which should be described values
 	DefaultOutcome        State
 	Outcomes              []Symbol
 	Capabilities          []Symbol

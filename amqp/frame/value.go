@@ -271,7 +271,7 @@ func (v Value) eachElement(yield func(Value) bool) {
 		}
 	case Array:
 		con := conSize(b, MaxDepth)
-		if con < 0 {
+		if con < 0 || uint64(count) > uint64(max(len(b), maxShared)) {
 			return
 		}
 		e := Value{con: b[:con:con]}
