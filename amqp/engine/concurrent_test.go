@@ -129,9 +129,9 @@ func TestManyGoroutines(t *testing.T) {
 				switch {
 				case err == nil:
 					n++
+					up.Flow(out) // there may be more for others
 				case errors.Is(err, ErrNoCredit), errors.Is(err, ErrWindow):
 					<-up.room
-					up.Flow(out) // and the next one
 				default:
 					t.Error(err)
 					return

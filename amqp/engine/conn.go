@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ type Conn struct {
 
 	layer  layer
 	asking *negotiation // while SASL lasts
+	deaf   bool         // we have said close
 	heard  time.Time    // of the last bytes
 	ticked time.Time    // looked for output the last time
 	over   error        // nothing comes any more
@@ -200,6 +202,9 @@ func (c *Conn) finish(err error) {
 	c.mu.Lock()
 	if c.over == nil {
 		c.over = err
+	}
+	if c.over == nil {
+		c.over = io.EOF
 	}
 	if !c.dead {
 		c.dead = true

@@ -86,6 +86,7 @@ func (d *Delivery) settle(state *frame.State) {
 	if d.second && !l.sender {
 		l.s.tell(settlement{first: d.id, last: d.id, state: keep(state)})
 		d.finished = true
+		l.lingering++
 		return
 	}
 	l.s.tell(settlement{first: d.id, last: d.id, sender: l.sender, settled: true, state: keep(state)})
@@ -97,8 +98,13 @@ func (d *Delivery) leave() {
 	if d.entered {
 		d.link.s.ledger(d.link.sender).remove(d)
 	}
+	l := d.link
 	if d.listed {
-		d.link.unlist(d)
+		l.unlist(d)
+	}
+	if d.finished {
+		l.lingering--
+		l.announce()
 	}
 	d.recycle()
 }
@@ -128,9 +134,18 @@ func (l *Link) Unsettled() []*Delivery {
 	return all
 }
 
+// Outstanding returns how many deliveries of the link are not settled. A sender whose receiver gives credit but does not settle
+// bounds with it what it holds.
+func (l *Link) Outstanding() int {
+	l.s.c.mu.Lock()
+	defer l.s.c.mu.Unlock()
+	return l.listed
+}
+
 // list adds a delivery to those of the link. It needs mu.
 func (l *Link) list(d *Delivery) {
 	d.listed = true
+	l.listed++
 	d.prev = l.last
 	if l.last != nil {
 		l.last.next = d
@@ -153,4 +168,5 @@ func (l *Link) unlist(d *Delivery) {
 		l.last = d.prev
 	}
 	d.next, d.prev, d.listed = nil, nil, false
+	l.listed--
 }

@@ -162,8 +162,9 @@ func (s *Session) windows() frame.Flow {
 func (l *Link) appendFlow(b []byte) []byte {
 	f := l.s.windows()
 	if !l.sender {
-		l.credit += min(l.granted, 1<<31-1-min(l.credit, 1<<31-1))
-		l.granted = 0
+		n := min(l.grantable(), 1<<31-1-min(l.credit, 1<<31-1))
+		l.credit += n
+		l.granted -= n
 		if limit := l.count + l.credit; int32(limit-l.limit) > 0 {
 			l.limit = limit
 		}

@@ -20,6 +20,8 @@ var (
 	ErrTooLarge = errors.New("amqp: the message is larger than the peer takes")
 	// ErrLimit is what Begin and Attach answer when the peer takes no more sessions or links.
 	ErrLimit = errors.New("amqp: the peer takes no more of these")
+	// ErrBusy is what Attach answers while another link of that name waits for the peer's answer.
+	ErrBusy = errors.New("amqp: the link of this name is being attached")
 	// ErrIdle is the end of a connection whose peer was silent for too long.
 	ErrIdle = errors.New("amqp: the peer was silent for too long")
 	// ErrProtocol is the end of a connection whose peer speaks another protocol, another version, or wants another layer of

@@ -26,15 +26,22 @@ const headerSize = 8
 func (c *Conn) Input(p []byte, now time.Time) (consumed, need int, err error) {
 	c.enter()
 	defer c.leave()
-	c.run()
 	if len(p) > 0 {
 		c.heard = now
 	}
-	for c.over == nil && !c.Blocked() {
+	for c.over == nil {
+		stirred, blocked := c.look()
+		if stirred {
+			c.run()
+			continue
+		}
+		if blocked {
+			break
+		}
 		n, want, err := c.step(p[consumed:])
 		consumed += n
-		c.run()
 		if err != nil {
+			c.run()
 			return consumed, 0, c.end(err)
 		}
 		if n == 0 {
@@ -42,6 +49,16 @@ func (c *Conn) Input(p []byte, now time.Time) (consumed, need int, err error) {
 		}
 	}
 	return consumed, 0, c.over
+}
+
+// look reports, with one lock, what matters before the next frame: that a handler is to be told something, or that Input is to take
+// nothing.
+func (c *Conn) look() (stirred, blocked bool) {
+	c.mu.Lock()
+	c.deaf = c.closeSent
+	stirred, blocked = len(c.events) > 0, len(c.out) > c.cfg.MaxOutput
+	c.mu.Unlock()
+	return
 }
 
 // end ends the connection for an error of step, and returns the one that stays.
@@ -135,10 +152,7 @@ func (c *Conn) frame(f frame.Frame) error {
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	deaf := c.closeSent
-	c.mu.Unlock()
-	if deaf && what != frame.CodeClose && what != frame.CodeOpen {
+	if c.deaf && what != frame.CodeClose && what != frame.CodeOpen {
 		return nil // [AMQP 2.4.3]
 	}
 	if (what == frame.CodeOpen) == c.openGot {

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"slices"
+
 	"github.com/linkspan/linkspan/amqp/frame"
 )
 
@@ -39,6 +41,7 @@ type Link struct {
 	limit     uint32 // of a receiver: the highest count that the peer was ever allowed
 	granted   uint32 // of a receiver: credit that the peer does not know of yet
 	available uint32 // what the sender said that it has
+	lingering uint32 // of a receiver: deliveries that wait for the sender to settle
 	drain     bool
 	flow      bool // in s.due2
 	echo      bool // the peer wants to hear the flow state, whatever it is
@@ -54,6 +57,7 @@ type Link struct {
 	rest    *rest     // of the sender: a message that is not out as a whole yet
 	first   *Delivery // that is not settled, the oldest
 	last    *Delivery
+	listed  int // that many there are
 }
 
 // Name returns the name of the link, which is its own among those of one direction between two containers.
@@ -78,13 +82,17 @@ func (l *Link) Remote() *frame.Attach {
 // may not send and credit is not given before that.
 //
 // The error is [ErrDetached] if the session is over, [ErrLimit] if the peer takes no more links, [ErrTooLarge] if the attach
-// does not fit into a frame of the peer.
+// does not fit into a frame of the peer, or [ErrBusy] if a link of that name is attached and the peer has not answered yet.
 func (s *Session) Attach(a frame.Attach, h LinkHandler) (*Link, error) {
 	c := s.c
 	c.mu.Lock()
 	defer c.unlock()
 	if s.dead || s.ended || c.closeSent {
 		return nil, ErrDetached
+	}
+	old := c.names[linkKey{a.Name, a.Role == frame.Sender}]
+	if old != nil && old.ours && !old.attachGot {
+		return nil, ErrBusy // or its answer would be taken for that to this one
 	}
 	l := &Link{s: s, h: h, ours: true, name: a.Name, sender: a.Role == frame.Sender}
 	handle, ok := free(&s.byHandle, s.handleMax)
@@ -97,7 +105,7 @@ func (s *Session) Attach(a frame.Attach, h LinkHandler) (*Link, error) {
 	if err := l.sendAttach(&a); err != nil {
 		return nil, err
 	}
-	if old := c.names[l.key()]; old != nil {
+	if old != nil {
 		old.steal()
 	}
 	s.byHandle[handle] = l
@@ -117,7 +125,8 @@ func (c *Conn) enlist(l *Link) {
 }
 
 // Accept answers the attach of the peer. What a leaves empty is taken from the peer's: source, target, and modes as it asked for them.
-// a.Unsettled is what this end has from before [AMQP 2.6.13]. The error is [ErrDetached] if the peer has given up.
+// a.Unsettled is what this end has from before [AMQP 2.6.13]. The error is [ErrDetached] if the peer has given up, or
+// [ErrTooLarge] if the answer does not fit into a frame of the peer: then the link has been refused.
 func (l *Link) Accept(a frame.Attach) error {
 	c := l.s.c
 	c.mu.Lock()
@@ -134,6 +143,7 @@ func (l *Link) Accept(a frame.Attach) error {
 		a.Target, a.Coordinator = r.Target, r.Coordinator
 	}
 	if err := l.sendAttach(&a); err != nil {
+		l.detach(true, violation(frame.FrameSizeTooSmall, "the answer does not fit into a frame"))
 		return err
 	}
 	if l.sender && l.credit > 0 {
@@ -167,7 +177,8 @@ func (l *Link) sendAttach(a *frame.Attach) error {
 	c := l.s.c
 	before := len(c.out)
 	emit(c, l.s.channel, a)
-	if c.openGot && len(c.out)-before > c.remoteMax {
+	terminus := a.Source != nil || a.Target != nil || a.Coordinator != nil
+	if c.openGot && terminus && len(c.out)-before > c.remoteMax {
 		c.out = c.out[:before]
 		return ErrTooLarge
 	}
@@ -201,7 +212,9 @@ func (l *Link) detach(closed bool, err *frame.Error) {
 		} else {
 			a.Source = l.remote.Source
 		}
-		_ = l.sendAttach(&a)
+		if l.sendAttach(&a) != nil {
+			l.sendAttach(&frame.Attach{Name: l.name})
+		}
 	}
 	c.grab()
 	c.out = l.s.flush(c.out)
@@ -243,12 +256,17 @@ func (l *Link) remove() {
 	l.drop()
 	for d := l.first; d != nil; {
 		next := d.next
-		l.s.ledger(l.sender).remove(d)
+		if d.entered {
+			l.s.ledger(l.sender).remove(d)
+		}
 		if d.finished {
 			l.unlist(d)
 			d.recycle()
 		}
 		d = next
+	}
+	if l.waits {
+		l.s.waiting = slices.DeleteFunc(l.s.waiting, func(w *Link) bool { return w == l })
 	}
 	if at(l.s.byHandle, l.handle) == l {
 		l.s.byHandle[l.handle] = nil

@@ -211,6 +211,29 @@ func TestReceiverSettlesSecond(t *testing.T) {
 	if n := p.server.links[0].s.in.live + out.s.out.live; n != 0 {
 		t.Errorf("%d are still in the books", n)
 	}
+
+	// A sender that does not settle gets no more credit for it.
+	p.client.settled = func(*Link, *Delivery) {}
+	p.server.take = func(l *Link, d *Delivery, _ []byte) {
+		d.Settle(accepted)
+		l.Grant(1)
+	}
+	for {
+		if _, err := out.Send(Outgoing{Tag: []byte("a"), Payload: []byte("x")}); err != nil {
+			break
+		}
+		p.settle()
+	}
+	if n := p.server.links[0].Outstanding(); n > 100 || out.Outstanding() != n {
+		t.Errorf("%d are held", n)
+	}
+	for _, d := range out.Unsettled() {
+		d.Settle(frame.State{})
+	}
+	p.settle()
+	if out.Credit() < 50 || out.Outstanding()+p.server.links[0].Outstanding() != 0 {
+		t.Errorf("credit %d, %d are held", out.Credit(), p.server.links[0].Outstanding())
+	}
 }
 
 // A rejection tells why, and whatever is told is cut to what fits.

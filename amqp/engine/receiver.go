@@ -24,10 +24,14 @@ func (l *Link) Grant(n uint32) {
 
 // announce needs mu.
 func (l *Link) announce() {
-	if l.granted > 0 && uint64(l.granted)*2 >= uint64(l.credit) {
+	if n := l.grantable(); n > 0 && uint64(n)*2 >= uint64(l.credit) && !l.gone {
 		l.wantFlow()
 	}
 }
+
+// grantable returns how much of the granted credit the sender may know of: one that does not settle what it could holds
+// its own credit up. It needs mu.
+func (l *Link) grantable() uint32 { return l.granted - min(l.granted, l.lingering) }
 
 // Withdraw takes all credit back. What is on its way still comes.
 func (l *Link) Withdraw() {

@@ -99,6 +99,11 @@ func (l *Link) transfer(t *frame.Transfer, payload []byte) {
 		t.More = false
 		c.out = t.Append(frame.BeginFrame(c.out, frame.TypeAMQP, s.channel))
 		room := c.remoteMax - (len(c.out) - at)
+		if room <= 0 { // what there is of the delivery is said in short
+			t.State = frame.State{Kind: t.State.Kind}
+			c.out = t.Append(frame.BeginFrame(c.out[:at], frame.TypeAMQP, s.channel))
+			room = c.remoteMax - (len(c.out) - at)
+		}
 		if room < len(payload) {
 			t.More = true
 			c.out = t.Append(frame.BeginFrame(c.out[:at], frame.TypeAMQP, s.channel))
