@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/linkspan/linkspan/internal/wire/wiretest"
 	"github.com/linkspan/linkspan/mqtt"
 	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
@@ -27,7 +28,7 @@ func BenchmarkIdle(b *testing.B) {
 	if s := os.Getenv("LINKSPAN_IDLE"); s != "" {
 		n, _ = strconv.Atoi(s)
 	}
-	a := mqtttest.NewAuthority(b)
+	a := wiretest.NewAuthority(b)
 	for _, scheme := range []string{"mqtt", "mqtts", "ws"} {
 		var used, resident int64
 		b.Run(scheme, func(b *testing.B) {
@@ -71,7 +72,7 @@ func settleMemory() (live, resident int64) {
 }
 
 // idleDevices has another process connect n devices. They leave when leave is called.
-func idleDevices(b *testing.B, a *mqtttest.Authority, scheme, addr string, n int) (leave func()) {
+func idleDevices(b *testing.B, a *wiretest.Authority, scheme, addr string, n int) (leave func()) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestIdleDevices$")
 	cmd.Env = append(os.Environ(), "LINKSPAN_IDLE_DEVICES="+strings.Join([]string{scheme, addr, strconv.Itoa(n), a.File}, " "))
 	in, err := cmd.StdinPipe()
@@ -116,7 +117,7 @@ func TestIdleDevices(t *testing.T) {
 		case "mqtts":
 			nc = tls.Client(nc, cfg)
 		case "ws":
-			nc = mqtttest.WebSocket(t, nc, "/mqtt")
+			nc = wiretest.WebSocket(t, nc, "mqtt", "/mqtt")
 		}
 		c := mqtttest.New(t, nc, packet.V311)
 		c.Connect(packet.Connect{ClientID: "idle-" + strconv.Itoa(i), CleanStart: true, KeepAlive: 600})

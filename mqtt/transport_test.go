@@ -14,13 +14,14 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/wire/wiretest"
 	"github.com/linkspan/linkspan/mqtt"
 	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
 // secure makes a TLS listener of the configuration.
-func secure(a *mqtttest.Authority, scheme string) func(*mqtt.ListenerConfig) {
+func secure(a *wiretest.Authority, scheme string) func(*mqtt.ListenerConfig) {
 	cert, key := a.Issue("first", "127.0.0.1")
 	return func(c *mqtt.ListenerConfig) {
 		c.URL = scheme + "://127.0.0.1:0"
@@ -30,7 +31,7 @@ func secure(a *mqtttest.Authority, scheme string) func(*mqtt.ListenerConfig) {
 
 // transports connect a test to a listener by each of the ways in.
 func transports(t *testing.T, f func(t *testing.T, b *bench, dial func() *mqtttest.Client)) {
-	a := mqtttest.NewAuthority(t)
+	a := wiretest.NewAuthority(t)
 	for _, scheme := range []string{"mqtt", "mqtts", "ws", "wss"} {
 		t.Run(scheme, func(t *testing.T) {
 			configure := func(c *mqtt.ListenerConfig) { c.URL = scheme + "://127.0.0.1:0" }
@@ -49,7 +50,7 @@ func transports(t *testing.T, f func(t *testing.T, b *bench, dial func() *mqttte
 					nc = tls.Client(nc, cfg)
 				}
 				if strings.HasPrefix(scheme, "ws") {
-					nc = mqtttest.WebSocket(t, nc, "/mqtt")
+					nc = wiretest.WebSocket(t, nc, "mqtt", "/mqtt")
 				}
 				return mqtttest.New(t, nc, packet.V5)
 			})
@@ -121,7 +122,7 @@ func TestSlowReaderOnTransports(t *testing.T) {
 // VXM-A4: a new certificate is used for new connections, old ones stay; one that does not fit is not used.
 func TestCertificateReload(t *testing.T) {
 	t.Parallel()
-	a := mqtttest.NewAuthority(t)
+	a := wiretest.NewAuthority(t)
 	var files mqtt.TLSConfig
 	configure := secure(a, "mqtts")
 	b := start(t, configure, func(c *mqtt.ListenerConfig) { files = c.TLS })
@@ -159,7 +160,7 @@ func TestCertificateReload(t *testing.T) {
 
 // ENM-A11: with client authorities, a device needs a certificate, which the login shows.
 func TestMutualTLS(t *testing.T) {
-	a := mqtttest.NewAuthority(t)
+	a := wiretest.NewAuthority(t)
 	b := start(t, secure(a, "mqtts"), func(c *mqtt.ListenerConfig) {
 		c.TLS.ClientCA = a.File
 		c.Authenticate = func(l *mqtt.Login) packet.Reason {
@@ -211,7 +212,7 @@ func TestUpgrade(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := mqtttest.Upgrade(t, nc, test.path, test.header); !strings.HasPrefix(got, "HTTP/1.1 "+test.status) {
+		if got := wiretest.Upgrade(t, nc, test.path, test.header); !strings.HasPrefix(got, "HTTP/1.1 "+test.status) {
 			t.Errorf("%s %q: %q", test.path, test.header, got)
 		}
 		nc.Close()
@@ -265,7 +266,7 @@ func TestFrames(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer nc.Close()
-			mqtttest.Upgrade(t, nc, "/mqtt", "Sec-WebSocket-Protocol: mqtt")
+			wiretest.Upgrade(t, nc, "/mqtt", "Sec-WebSocket-Protocol: mqtt")
 			for _, f := range test.frames {
 				if err := ws.WriteFrame(nc, f); err != nil {
 					t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/linkspan/linkspan/internal/websocket"
+	"github.com/linkspan/linkspan/internal/wire/wiretest"
 	"github.com/linkspan/linkspan/mqtt/mqtttest"
 )
 
@@ -28,7 +29,7 @@ func both(t *testing.T, f func(t *testing.T, keep bool)) {
 
 // Lines of any size come back, many at a time and in pieces, over each of the ways in.
 func TestLines(t *testing.T) {
-	a := mqtttest.NewAuthority(t)
+	a := wiretest.NewAuthority(t)
 	cert, key := a.Issue("server", "127.0.0.1")
 	secure := func(c *Config) { c.TLS = &TLSConfig{Cert: cert, Key: key} }
 	webSocket := func(c *Config) { c.WebSocket = &WebSocket{Protocols: []string{"other", "mqtt"}} }
@@ -45,7 +46,7 @@ func TestLines(t *testing.T) {
 					nc = tls.Client(nc, client)
 				}
 				if strings.HasPrefix(name, "ws") {
-					nc = mqtttest.WebSocket(t, nc, "/any/where")
+					nc = wiretest.WebSocket(t, nc, "mqtt", "/any/where")
 				}
 				for _, size := range []int{0, 1, 125, 126, 3000, 32 << 10, 70_000, 900_000} {
 					line := strings.Repeat("x", size) + "\n"
@@ -152,7 +153,7 @@ func TestCrowded(t *testing.T) {
 
 // A peer that says nothing, in the handshake or after it, has as long as the handshake may take.
 func TestSilence(t *testing.T) {
-	a := mqtttest.NewAuthority(t)
+	a := wiretest.NewAuthority(t)
 	cert, key := a.Issue("server", "127.0.0.1")
 	soon := func(c *Config) { c.HandshakeTimeout = 20 * time.Millisecond }
 	tr := start(t, true, soon)
@@ -169,7 +170,7 @@ func TestSilence(t *testing.T) {
 
 // A certificate that the peer has is there to be looked at; one that it needs and does not have ends it.
 func TestClientCertificate(t *testing.T) {
-	a := mqtttest.NewAuthority(t)
+	a := wiretest.NewAuthority(t)
 	cert, key := a.Issue("server", "127.0.0.1")
 	tr := start(t, true, func(c *Config) { c.TLS = &TLSConfig{Cert: cert, Key: key, ClientCA: a.File} })
 	pair, err := tls.LoadX509KeyPair(a.Issue("peer"))
@@ -215,7 +216,7 @@ func TestUpgradeRefused(t *testing.T) {
 		{"/here", []string{"Sec-WebSocket-Protocol: other"}, "400"},
 		{"/here", nil, "400"},
 	} {
-		if got := mqtttest.Upgrade(t, tr.dial(t), test.path, test.header...); !strings.HasPrefix(got, "HTTP/1.1 "+test.want) {
+		if got := wiretest.Upgrade(t, tr.dial(t), test.path, test.header...); !strings.HasPrefix(got, "HTTP/1.1 "+test.want) {
 			t.Errorf("%s %v: %q, want %s", test.path, test.header, got, test.want)
 		}
 	}

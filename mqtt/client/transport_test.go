@@ -12,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/wire/wiretest"
 	"github.com/linkspan/linkspan/mqtt"
 	"github.com/linkspan/linkspan/mqtt/client"
 	"github.com/linkspan/linkspan/mqtt/mqtttest"
@@ -88,7 +89,7 @@ func bothWays(t *testing.T, r *run, l *listener) {
 
 // UNS-A8: all versions over all transports, with certificates verified both ways.
 func TestTransports(t *testing.T) {
-	a := mqtttest.NewAuthority(t)
+	a := wiretest.NewAuthority(t)
 	for _, scheme := range []string{"mqtt", "mqtts", "ws", "wss"} {
 		for _, v := range everyVersion {
 			t.Run(scheme+" "+v.String(), func(t *testing.T) {
@@ -110,7 +111,7 @@ func TestTransports(t *testing.T) {
 
 // UNS-A8, UNS-W7: each TLS key does what it says, and what it does not say is verified.
 func TestTLS(t *testing.T) {
-	a, stranger := mqtttest.NewAuthority(t), mqtttest.NewAuthority(t)
+	a, stranger := wiretest.NewAuthority(t), wiretest.NewAuthority(t)
 	_, otherKey := a.Issue("other.example")
 	for _, test := range []struct {
 		name   string
@@ -161,7 +162,7 @@ func TestTLS(t *testing.T) {
 
 // Certificates are read again at each connect: one that was put right is used.
 func TestCertificatesAreReadAgain(t *testing.T) {
-	a := mqtttest.NewAuthority(t)
+	a := wiretest.NewAuthority(t)
 	cfg := listenerConfig("mqtts")
 	cfg.TLS.Cert, cfg.TLS.Key = a.Issue("broker.example")
 	l := listen(t, cfg)

@@ -1,4 +1,4 @@
-package mqtttest
+package wiretest
 
 import (
 	"crypto/ecdsa"

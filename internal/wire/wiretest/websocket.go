@@ -1,4 +1,5 @@
-package mqtttest
+// Package wiretest is the other end of package wire in tests: certificates, and WebSockets of the client.
+package wiretest
 
 import (
 	"bytes"
@@ -11,12 +12,16 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// WebSocket turns nc into a WebSocket for MQTT by a request for path, with more header lines if there are any. What is
+// patience is how long the request for a WebSocket may take; the deadline stays.
+const patience = 20 * time.Second
+
+// WebSocket turns nc into a WebSocket for a protocol by a request for path, with more header lines if there are any. What is
 // written is one binary frame a write; what is read is the payload of binary frames.
-func WebSocket(t testing.TB, nc net.Conn, path string, headers ...string) net.Conn {
+func WebSocket(t testing.TB, nc net.Conn, protocol, path string, headers ...string) net.Conn {
 	t.Helper()
-	status := Upgrade(t, nc, path, append([]string{"Sec-WebSocket-Protocol: mqtt"}, headers...)...)
-	if !strings.HasPrefix(status, "HTTP/1.1 101 ") || !strings.Contains(status, "\r\nSec-WebSocket-Protocol: mqtt\r\n") {
+	speaks := "Sec-WebSocket-Protocol: " + protocol
+	status := Upgrade(t, nc, path, append([]string{speaks}, headers...)...)
+	if !strings.HasPrefix(status, "HTTP/1.1 101 ") || !strings.Contains(status, "\r\n"+speaks+"\r\n") {
 		t.Fatalf("upgrade: %q", status)
 	}
 	return &webSocket{Conn: nc}
@@ -27,7 +32,7 @@ func Upgrade(t testing.TB, nc net.Conn, path string, headers ...string) string {
 	t.Helper()
 	lines := append([]string{"GET " + path + " HTTP/1.1", "Host: test", "Upgrade: websocket", "Connection: Upgrade",
 		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}, headers...)
-	_ = nc.SetDeadline(time.Now().Add(Patience))
+	_ = nc.SetDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(nc, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
