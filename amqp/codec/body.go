@@ -25,7 +25,7 @@ func (r *reader) body(c Codec) {
 		m.Payload = joined(sections)
 		r.sayText(headerBody, func(b []byte) []byte { return appendLengths(append(b, bodyData...), sections) })
 	case sections[0].Kind == frame.CodeValue && r.simple(sections[0].Value):
-	case c == Default && r.json():
+	case c == Default && sections[0].Kind != frame.CodeData && r.json():
 	default:
 		m.Payload = appendBody(nil, sections)
 		r.say(headerBody, bodyEncoded)
