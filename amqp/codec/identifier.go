@@ -44,7 +44,8 @@ func appendIdentifier(b []byte, id frame.Value) []byte {
 	return hex.AppendEncode(append(b, prefixBinary...), data)
 }
 
-// parseIdentifier adds the identifier that [appendIdentifier] wrote to b. What looks like none of its types is a string.
+// parseIdentifier adds the identifier that [appendIdentifier] wrote to b. What looks like none of its types is a string, or binary if it
+// is no UTF-8.
 func parseIdentifier(b []byte, text string) []byte {
 	from := len(b)
 	prefix, rest, _ := strings.Cut(text, ":")
@@ -60,16 +61,11 @@ func parseIdentifier(b []byte, text string) []byte {
 	case prefixString:
 		b, ok = appendScalar(b, frame.String, rest)
 	}
-	if ok {
+	switch {
+	case ok:
 		return b
+	case !utf8.ValidString(text):
+		return frame.AppendBinary(b[:from], text)
 	}
 	return frame.AppendString(b[:from], text)
-}
-
-// appendCorrelation adds the correlation-id that the correlation data of MQTT stands for to b.
-func appendCorrelation(b, data []byte) []byte {
-	if utf8.Valid(data) {
-		return parseIdentifier(b, borrow(data))
-	}
-	return frame.AppendBinary(b, data)
 }

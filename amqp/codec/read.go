@@ -158,7 +158,7 @@ func (r *reader) correlation(id frame.Value) {
 		m.CorrelationData = nil
 	}
 	from := len(m.Scratch)
-	m.Scratch = appendCorrelation(m.Scratch, m.CorrelationData)
+	m.Scratch = parseIdentifier(m.Scratch, borrow(m.CorrelationData))
 	if !r.was(from, id.Raw()) {
 		r.sayText(headerCorrelationID, func(b []byte) []byte { return appendIdentifier(b, id) })
 	}

@@ -106,7 +106,7 @@ func (w *writer) properties(b []byte) []byte {
 		if s.correlationID != nil {
 			f.b = parseIdentifier(f.b, borrow(s.correlationID))
 		} else {
-			f.b = appendCorrelation(f.b, m.CorrelationData)
+			f.b = parseIdentifier(f.b, borrow(m.CorrelationData))
 		}
 	}
 	if f.next(m.ContentType != "" && isASCII(m.ContentType)) {
