@@ -86,7 +86,19 @@ func (r *instance) stop() error {
 // device connects an MQTT 5 device.
 func (r *instance) device(id string) *mqtttest.Client {
 	r.t.Helper()
-	return mqtttest.Dial(r.t, strings.TrimPrefix(r.Endpoints[0].URL, "mqtt://"), packet.V5).Join(id)
+	return mqtttest.Dial(r.t, r.at("mqtt://"), packet.V5).Join(id)
+}
+
+// at returns the address of the first endpoint that listens with such a URL.
+func (r *instance) at(scheme string) string {
+	r.t.Helper()
+	for _, e := range r.Endpoints {
+		if addr, ok := strings.CutPrefix(e.URL, scheme); ok {
+			return addr
+		}
+	}
+	r.t.Fatalf("no endpoint listens at %s", scheme)
+	return ""
 }
 
 // get asks the admin port.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/linkspan/linkspan/amqp"
 	"github.com/linkspan/linkspan/kafka"
 	"github.com/linkspan/linkspan/mqtt"
 	"github.com/linkspan/linkspan/mqtt/client"
@@ -29,18 +30,10 @@ func Check(cfg Config) (notes []string, err error) {
 		}
 		p.take("", err)
 	}
-	for _, name := range cfg.listeners() {
-		l := cfg.Endpoints[name].Listener.ListenerConfig
-		if u, err := url.Parse(l.URL); err == nil {
-			u.Host = "127.0.0.1:0" // the files matter here, not the port
-			l.URL = u.String()
+	for _, name := range cfg.listening() {
+		if err := checkListener(cfg.Endpoints[name]); err != nil {
+			p.add("endpoints."+name+".tls", "%v", err)
 		}
-		listener, err := mqtt.Listen(l, nil, slog.New(slog.DiscardHandler))
-		if err == nil {
-			_ = listener.Close()
-			continue
-		}
-		p.add("endpoints."+name+".tls", "%v", err)
 	}
 	table, err := cfg.table(nil)
 	p.take("", err)
@@ -61,6 +54,32 @@ func Check(cfg Config) (notes []string, err error) {
 		notes = append(notes, "messages can go round: "+c.String()+"; each broker is spared what came from it under the same topic, and the hop count ends the rest after 8 rounds where the broker speaks MQTT 5; other topics on the way down end it for good")
 	}
 	return notes, nil
+}
+
+// checkListener looks at the files that an endpoint which listens names.
+func checkListener(e Endpoint) error {
+	anyPort := func(at string) string { // the files matter here, not the port
+		if u, err := url.Parse(at); err == nil {
+			u.Host = "127.0.0.1:0"
+			at = u.String()
+		}
+		return at
+	}
+	var l listener
+	var err error
+	if e.AMQPListener != nil {
+		cfg := e.AMQPListener.ListenerConfig
+		cfg.URL = anyPort(cfg.URL)
+		l, err = amqp.Listen(cfg, amqp.Parts{}, slog.New(slog.DiscardHandler))
+	} else {
+		cfg := e.Listener.ListenerConfig
+		cfg.URL = anyPort(cfg.URL)
+		l, err = mqtt.Listen(cfg, nil, slog.New(slog.DiscardHandler))
+	}
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
 
 // clientNotes is what is worth knowing of an endpoint that dials.
@@ -211,7 +230,7 @@ func CheckKafka(ctx context.Context, cfg Config, log *slog.Logger) (lines []stri
 	}
 	var errs []error
 	specs := append(needed(table), kafka.TopicSpec{Name: cfg.DeadLetter.Topic})
-	if len(cfg.clients()) > 0 {
+	if len(cfg.dialing()) > 0 {
 		specs = append(specs, fleetTopics(&cfg, table)...)
 	}
 	for _, spec := range specs {

@@ -25,7 +25,7 @@ type Config struct {
 	// Kafka says where the Kafka cluster is, and how to write to it and read from it.
 	Kafka kafka.Config `yaml:"kafka"`
 	// Endpoints are the places where messages enter and leave, by names of your own. Routes and metrics use the names.
-	// Left out: one, devices, that listens on mqtt://127.0.0.1:1883.
+	// Left out: devices, which listens on mqtt://127.0.0.1:1883, and apps, which listens on amqp://127.0.0.1:5672.
 	Endpoints map[string]Endpoint `yaml:"endpoints"`
 	// Routes say which message goes where, in both directions. They are tried in order, and the first that matches takes the
 	// message. Left out: the default routes.
@@ -89,13 +89,13 @@ func (c *Config) complete(lookup func(string) (string, bool)) {
 		s.Mechanism = strings.ToLower(s.Mechanism) // Kafka itself writes SCRAM-SHA-512
 	}
 	if c.Endpoints == nil {
-		var l Listener
-		l.SetDefaults()
-		l.URL = "mqtt://127.0.0.1:1883"
-		c.Endpoints = map[string]Endpoint{"devices": {Listener: &l}}
+		c.Endpoints = defaultEndpoints()
 	}
 	if c.Routes == nil {
 		c.Routes = route.DefaultRoutes()
+	}
+	if len(c.Routes) > 0 { // one that is empty is a mistake, and stays it
+		c.Routes = route.Complete(c.Routes, c.DefaultRoute, c.routeEndpoints())
 	}
 	for _, name := range c.clients() {
 		c.completeClient(name, lookup)

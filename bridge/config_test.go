@@ -17,7 +17,8 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := cfg.Endpoints["devices"]; len(cfg.Endpoints) != 1 || e.Listener.URL != "mqtt://127.0.0.1:1883" {
+	devices, apps := cfg.Endpoints["devices"].Listener, cfg.Endpoints["apps"].AMQPListener
+	if len(cfg.Endpoints) != 2 || devices.URL != "mqtt://127.0.0.1:1883" || apps.URL != "amqp://127.0.0.1:5672" || apps.Credit == 0 {
 		t.Errorf("endpoints %+v", cfg.Endpoints)
 	}
 	if len(cfg.Routes) != len(route.DefaultRoutes()) || cfg.Kafka.Brokers != nil || cfg.Kafka.Embedded.Listen != "127.0.0.1:9092" {
@@ -109,6 +110,36 @@ routes: [{from: "mqtt:#", to: kafka:all}]
 	}
 }
 
+// The scheme of the URL decides what an endpoint speaks, from a variable, too; what AMQP clients send goes to the topic of their address
+// where no route says otherwise.
+func TestEndpointsThatSpeakAMQP(t *testing.T) {
+	text := `
+endpoints:
+  apps: {credit: 7, listen: "${AT}", sasl: {users: {ada: "${SECRET}"}}}
+  devices: {listen: "mqtt://:1883"}
+routes: [{from: "mqtt:#", to: kafka:all}]
+`
+	cfg, err := Parse("l.yaml", []byte(text), []string{
+		"HOME=/h", "SECRET=hunter2", "AT=amqp://:5672", "LINKSPAN_ENDPOINTS_APPS_CODEC=json", "LINKSPAN_ENDPOINTS_MORE_SURPLUS=detach", "LINKSPAN_ENDPOINTS_MORE_LISTEN=amqpws://:81/amqp",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	apps, more := cfg.Endpoints["apps"].AMQPListener, cfg.Endpoints["more"].AMQPListener
+	if apps.URL != "amqp://:5672" || apps.Credit != 7 || apps.Codec != "json" || apps.SASL.Users["ada"] != "hunter2" || cfg.Endpoints["apps"].Listener != nil {
+		t.Errorf("%+v", apps)
+	}
+	if more.URL != "amqpws://:81/amqp" || more.Surplus != "detach" || more.Credit != 1000 {
+		t.Errorf("%+v", more)
+	}
+	if n := len(cfg.Routes); n != 2 || !strings.HasPrefix(cfg.Routes[1].From, "amqp:") {
+		t.Errorf("%+v", cfg.Routes)
+	}
+	if printed := fmt.Sprintf("%+v %+v", *apps, cfg); strings.Contains(printed, "hunter2") {
+		t.Error("the password can be seen")
+	}
+}
+
 // Each mistake has its line, and says what to do.
 func TestMistakes(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
@@ -134,6 +165,14 @@ func TestMistakes(t *testing.T) {
 		{"endpoints: {a: {listen: ':1884'}}", `l.yaml:1:17: endpoints.a.listen: ":1884" is no address; write mqtt://:1883`},
 		{"endpoints: {a: {listen: 'localhost:1884'}}", `l.yaml:1:17: endpoints.a.listen: "localhost:1884": it has none of the schemes mqtt, mqtts, ws, wss; write mqtt://:1883`},
 		{"endpoints: {a: {listen: 'mqtt://:99999'}}", `l.yaml:1:17: endpoints.a.listen: "mqtt://:99999": there is no port 99999`},
+		{"endpoints: {a: {listen: amqp://:1, receive_maximum: 5}}", "l.yaml:1:36: endpoints.a.receive_maximum: goes with listen, and this section has listen: amqp; remove it"},
+		{"endpoints: {a: {credit: 5, listen: mqtt://:1}}", "l.yaml:1:17: endpoints.a.credit: goes with listen: amqp, and this section has listen; remove it"},
+		{"endpoints: {a: {listen: amqp://:1, credit: 0}}", "l.yaml:1:36: endpoints.a.credit: 0 is less than 1"},
+		{"endpoints: {a: {listen: amqps://:1}}", "endpoints.a.tls"},
+		{"endpoints: {a: {listen: amqp://:1}, b: {listen: mqtt://127.0.0.1:1}}", "endpoints.b.listen: port 1 is that of endpoints.a.listen already"},
+		{"endpoints: {a: {listen: amqp://:1, sasl: {users: {ada: ''}}}}", "endpoints.a.sasl.users: "},
+		{"endpoints: {amqpws: {listen: mqtt://:1}}", "l.yaml:1:13: endpoints.amqpws: in a route that name would look like a protocol"},
+		{"endpoints: {amqp: {listen: amqp://:1}}", "l.yaml:1:13: endpoints.amqp: in a route that name means"},
 		{"endpoints:\n\ta: {}", "l.yaml:2:1: not YAML: found character that cannot start any token; indent with spaces, not tabs"},
 		{"endpoints: {a: {listen: mqtts://:1}}", "l.yaml:1:13: endpoints.a.tls"},
 		{"endpoints: {kafka: {listen: mqtt://:1}}", "l.yaml:1:13: endpoints.kafka: in a route that name means"},

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/amqp"
 	"github.com/linkspan/linkspan/fleet"
+	"github.com/linkspan/linkspan/group"
 	"github.com/linkspan/linkspan/route"
 	"github.com/linkspan/linkspan/spool"
 )
@@ -35,6 +37,7 @@ const (
 	headerTopic     = "linkspan.topic"     // of MQTT on the way up, of Kafka on the way down
 	headerPartition = "linkspan.partition" // of the record, on the way down
 	headerOffset    = "linkspan.offset"
+	headerAddress   = "linkspan.address"  // of AMQP, of the receiver that rejected the record
 	headerAttempts  = "linkspan.attempts" // how often it was handed over, the last time included
 	headerTime      = "linkspan.time"     // when it was given up
 	headerSize      = "linkspan.size"     // of the whole payload, where only its head is there
@@ -80,6 +83,8 @@ var deadReasons = [...]struct {
 	{"parked_full", fleet.ErrParkedFull},
 	{"on_listener", fleet.ErrOnListener},
 	{"not_located", fleet.ErrNotLocated},
+	{"rejected", amqp.ErrRejected},
+	{"undeliverable", group.ErrUndeliverable},
 	{"refused", nil},
 }
 
@@ -128,6 +133,10 @@ func (d *deadLetters) bury(ctx context.Context, m *linkspan.Message, why error, 
 // the error is one that has it handed over again. A record that was read from the dead letter topic, by a route of its own,
 // stays what it is: another for it would come back in its turn, and so on for ever.
 func (d *deadLetters) buryDown(ctx context.Context, m *linkspan.Message, why error, done func(error)) {
+	endpoint, address := rejectedBy(why)
+	if endpoint != "" {
+		m.Endpoint = endpoint
+	}
 	if m.Record.Topic == d.topic {
 		d.of(m.Endpoint).add(why)
 		done(nil)
@@ -138,6 +147,7 @@ func (d *deadLetters) buryDown(ctx context.Context, m *linkspan.Message, why err
 	l.add(headerTopic, m.Record.Topic)
 	l.add(headerPartition, strconv.Itoa(int(m.Record.Partition)))
 	l.add(headerOffset, strconv.FormatInt(m.Record.Offset, 10))
+	l.add(headerAddress, address)
 	d.send(ctx, l, done)
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/fleet"
@@ -42,25 +43,50 @@ func hostname(lookup func(string) (string, bool)) string {
 	}, name)
 }
 
+// A broker is what an endpoint that dials is the client of, whatever protocol it speaks: it gives what comes up, and takes what
+// goes down.
+type broker interface {
+	linkspan.Source
+	linkspan.Bounded
+	connected() bool
+	describe(now time.Time) string
+}
+
+// mqttBroker is a broker that speaks MQTT.
+type mqttBroker struct{ *client.Client }
+
+var _ broker = mqttBroker{}
+
+func (m mqttBroker) connected() bool { return m.Stats().Connected.Load() > 0 }
+
+func (m mqttBroker) describe(now time.Time) string { return describeStatus(m.Status(), now) }
+
 // A dialer is an endpoint that dials, whether this process runs it or not.
 type dialer struct {
 	name string
 	b    *bridge
-	cfg  client.Config
-	know *fleet.Clients // what brokers know of endpoints
+	mode string        // client.ModeOne or ModeAll
+	dial func() broker // makes the client of a run
 
 	owned atomic.Bool            // this process runs it
 	last  atomic.Pointer[dialed] // the run that goes on, or the last one; nil: there was none
 }
 
 func newDialer(m *member, name string) *dialer {
-	cfg := m.b.cfg.Endpoints[name].Client.Config
+	b := m.b
+	cfg := b.cfg.Endpoints[name].Client.Config
 	cfg.Name = name
 	if cfg.Mode == client.ModeOne && m.shards != nil {
 		cfg.Permit = m.shards.Lease
 	}
-	cfg.DrainTimeout = min(cfg.DrainTimeout, m.b.cfg.DrainTimeout/4) // the rest is for what stops after it
-	return &dialer{name: name, b: m.b, cfg: cfg, know: m.sessions}
+	cfg.DrainTimeout = min(cfg.DrainTimeout, b.cfg.DrainTimeout/4) // the rest is for what stops after it
+	state := sessionState{b: b, name: name, key: name, know: m.sessions}
+	if cfg.Mode == client.ModeAll {
+		state.key = name + "/" + cfg.ClientID
+	}
+	return &dialer{name: name, b: b, mode: cfg.Mode, dial: func() broker {
+		return mqttBroker{client.New(cfg, b.routes.Filters(name), state, b.log)}
+	}}
 }
 
 // lane is the lane of the fleet that the endpoint belongs to.
@@ -69,7 +95,7 @@ func (d *dialer) lane() int32 { return fleet.Lane(d.name, d.b.cfg.Fleet.Lanes) }
 // dialed is one run of a dialer: from when this process is to run it until another is.
 type dialed struct {
 	*dialer
-	client *client.Client
+	broker broker
 	direct *kafka.Consumer
 	inbox  atomic.Pointer[kafka.Consumer] // nil: this process does not read it
 }
@@ -80,9 +106,9 @@ func (d *dialer) begin() *dialed {
 	topics, patterns := routes.SubscriptionsTo(d.name)
 	run := &dialed{
 		dialer: d,
-		client: client.New(d.cfg, routes.Filters(d.name), sessionState{d}, d.b.log),
+		broker: d.dial(),
 		direct: d.b.client.NewConsumer(kafka.ConsumerConfig{
-			Topics: topics, Patterns: patterns, Group: d.b.cfg.Fleet.EndpointGroup(d.name), Alone: d.cfg.Mode == client.ModeOne,
+			Topics: topics, Patterns: patterns, Group: d.b.cfg.Fleet.EndpointGroup(d.name), Alone: d.mode == client.ModeOne,
 			SessionTimeout: d.b.cfg.Fleet.SessionTimeout,
 		}),
 	}
@@ -97,9 +123,9 @@ func (d *dialed) connect(ctx context.Context) error {
 	d.owned.Store(true)
 	defer d.owned.Store(false)
 	return together(ctx, []func(context.Context) error{
-		func(ctx context.Context) error { return d.client.Run(ctx, mute{d.b.uplink}) },
+		func(ctx context.Context) error { return d.broker.Run(ctx, mute{d.b.uplink}) },
 		func(ctx context.Context) error {
-			return d.direct.Run(ctx, d.guard(d.b.routes.DownlinkTo(d.name, d.client)))
+			return d.direct.Run(ctx, d.guard(d.b.routes.DownlinkTo(d.name, d.broker)))
 		},
 	})
 }
@@ -112,7 +138,7 @@ func (d *dialed) deliver(ctx context.Context) error {
 	})
 	d.inbox.Store(inbox)
 	defer d.inbox.Store(nil)
-	return inbox.Run(ctx, fleet.NewInbox(d.name, d.guard(d.b.routes.DownlinkLocated(d.name, d.client))))
+	return inbox.Run(ctx, fleet.NewInbox(d.name, d.guard(d.b.routes.DownlinkLocated(d.name, d.broker))))
 }
 
 // guard returns a sink that has what to refuses for good written to the dead letter topic.
@@ -121,17 +147,14 @@ func (d *dialer) guard(to linkspan.Bounded) *guard {
 }
 
 // A sessionState keeps in Kafka what the sessions at one broker know of us, for whichever process runs the endpoint next.
-type sessionState struct{ *dialer }
+type sessionState struct {
+	b    *bridge
+	name string         // of the endpoint
+	key  string         // of the endpoint; or of one process of it, if all are connected
+	know *fleet.Clients // what brokers know of endpoints
+}
 
 var _ client.State = sessionState{}
-
-// key is that of one endpoint; or of one process of it, if all are connected.
-func (s sessionState) key() string {
-	if s.cfg.Mode == client.ModeAll {
-		return s.name + "/" + s.cfg.ClientID
-	}
-	return s.name
-}
 
 // Load returns what is known. While Kafka does not tell, it is nothing: then the endpoint subscribes once more than it needs to.
 func (s sessionState) Load() (known client.Subscribed) {
@@ -140,7 +163,7 @@ func (s sessionState) Load() (known client.Subscribed) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.Kafka.RequestTimeout)
 	defer cancel()
-	value, err := s.know.Load(ctx, s.key())
+	value, err := s.know.Load(ctx, s.key)
 	if err == nil && len(value) > 0 {
 		err = json.Unmarshal(value, &known)
 	}
@@ -160,7 +183,7 @@ func (s sessionState) Save(known client.Subscribed) {
 	}
 	value, err := json.Marshal(known)
 	if err == nil {
-		err = s.know.Store(ctx, s.key(), value)
+		err = s.know.Store(ctx, s.key, value)
 	}
 	if err != nil && ctx.Err() != context.Canceled {
 		s.b.log.Warn("what the broker's session knows could not be stored", "endpoint", s.name, "err", err)

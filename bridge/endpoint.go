@@ -1,24 +1,53 @@
 package bridge
 
 import (
+	"errors"
 	"maps"
 	"net"
 	"regexp"
 	"slices"
 
+	"github.com/linkspan/linkspan/amqp"
 	"github.com/linkspan/linkspan/mqtt"
 	"github.com/linkspan/linkspan/mqtt/client"
 )
 
-// Endpoint is one place where messages enter and leave. It listens, or it dials; the other of the two is nil.
+// Endpoint is one place where messages enter and leave. It listens or dials, for MQTT or for AMQP: one field is set, the others are nil.
 type Endpoint struct {
-	// An endpoint that devices connect to: Linkspan is their broker.
+	// An endpoint that MQTT devices connect to: Linkspan is their broker.
 	Listener *Listener `yaml:",shape=listen"`
-	// An endpoint that is a client of a broker that is already there; [client endpoints](client-endpoints.md) tells the whole.
+	// An endpoint that is an MQTT client of a broker that is already there; [client endpoints](client-endpoints.md) tells the whole.
 	Client *Client `yaml:",shape=dial"`
+	// An endpoint that AMQP 1.0 clients connect to; [AMQP](amqp.md) tells the whole.
+	AMQPListener *AMQPListener `yaml:",shape=listen:amqp"`
 }
 
-// Listener is an endpoint with `listen`: devices connect to it.
+// dials reports whether the endpoint is one that connects to a broker.
+func (e Endpoint) dials() bool { return e.Client != nil }
+
+// hostPort returns where the endpoint listens; an error where it does not.
+func (e Endpoint) hostPort() (string, error) {
+	switch {
+	case e.Listener != nil:
+		return e.Listener.HostPort()
+	case e.AMQPListener != nil:
+		return e.AMQPListener.HostPort()
+	}
+	return "", errors.New("it does not listen")
+}
+
+// amqp reports whether the endpoint speaks AMQP.
+func (e Endpoint) amqp() bool { return e.AMQPListener != nil }
+
+// protocol returns the protocol of the endpoint, as routes name it.
+func (e Endpoint) protocol() string {
+	if e.amqp() {
+		return "amqp"
+	}
+	return "mqtt"
+}
+
+// Listener is an endpoint with `listen` that MQTT devices connect to.
 type Listener struct {
 	mqtt.ListenerConfig `yaml:",inline"`
 }
@@ -37,34 +66,69 @@ type Client struct {
 // SetDefaults gives c the values that hold where nothing is said.
 func (c *Client) SetDefaults() { c.Config = client.DefaultConfig() }
 
-// clients returns the names of the endpoints that dial, sorted.
-func (c *Config) clients() (names []string) {
+// AMQPListener is an endpoint with `listen` that AMQP clients connect to.
+type AMQPListener struct {
+	amqp.ListenerConfig `yaml:",inline"`
+}
+
+// SetDefaults gives l the values that hold where nothing is said.
+func (l *AMQPListener) SetDefaults() {
+	l.ListenerConfig = amqp.DefaultListenerConfig()
+	l.URL = ""
+}
+
+// endpoints returns the names of the endpoints that are of a kind, sorted.
+func (c *Config) endpoints(kind func(Endpoint) bool) (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
-		if c.Endpoints[name].Client != nil {
+		if kind(c.Endpoints[name]) {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// listeners returns the names of the endpoints that listen, sorted.
-func (c *Config) listeners() (names []string) {
-	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
-		if c.Endpoints[name].Listener != nil {
-			names = append(names, name)
-		}
-	}
-	return names
+// dialing returns the names of the endpoints that dial, whatever they speak.
+func (c *Config) dialing() []string { return c.endpoints(Endpoint.dials) }
+
+// listening returns the names of the endpoints that listen, whatever they speak.
+func (c *Config) listening() []string {
+	return c.endpoints(func(e Endpoint) bool { return e.Listener != nil || e.AMQPListener != nil })
+}
+
+// clients returns the names of the endpoints that dial MQTT brokers.
+func (c *Config) clients() []string {
+	return c.endpoints(func(e Endpoint) bool { return e.Client != nil })
+}
+
+// listeners returns the names of the endpoints that MQTT devices connect to.
+func (c *Config) listeners() []string {
+	return c.endpoints(func(e Endpoint) bool { return e.Listener != nil })
+}
+
+// amqpListeners returns the names of the endpoints that AMQP clients connect to.
+func (c *Config) amqpListeners() []string {
+	return c.endpoints(func(e Endpoint) bool { return e.AMQPListener != nil })
+}
+
+// defaultEndpoints are those of a configuration that names none: both protocols, for this machine alone.
+func defaultEndpoints() map[string]Endpoint {
+	var devices Listener
+	devices.SetDefaults()
+	devices.URL = "mqtt://127.0.0.1:1883"
+	var apps AMQPListener
+	apps.SetDefaults()
+	apps.URL = "amqp://127.0.0.1:5672"
+	return map[string]Endpoint{"devices": {Listener: &devices}, "apps": {AMQPListener: &apps}}
 }
 
 var (
 	endpointName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
-	schemes      = []string{"mqtts", "ws", "wss", "amqps"} // the protocols themselves are refused with the routes
+	schemes      = []string{"mqtts", "ws", "wss", "amqps", "amqpws", "amqpwss"} // the protocols themselves are refused with the routes
 )
 
 func (c *Config) validateEndpoints(p *problems) {
 	if c.Endpoints != nil && len(c.Endpoints) == 0 {
-		p.add("endpoints", "the section is empty, so no device could connect; leave endpoints out for one on mqtt://127.0.0.1:1883")
+		p.add("endpoints", "the section is empty, so nobody could connect; leave endpoints out for mqtt://127.0.0.1:1883 and amqp://127.0.0.1:5672")
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
 		e, key := c.Endpoints[name], "endpoints."+name
@@ -79,8 +143,10 @@ func (c *Config) validateEndpoints(p *problems) {
 			p.take(key+".", e.Listener.Validate())
 		case e.Client != nil:
 			p.take(key+".", e.Client.Validate())
+		case e.AMQPListener != nil:
+			p.take(key+".", e.AMQPListener.Validate())
 		default:
-			p.add(key, "says neither where to listen nor what to dial; add listen: mqtt://:1883, or dial: mqtt://BROKER:1883 (or mqtts, ws, wss)")
+			p.add(key, "says neither where to listen nor what to dial; add listen: mqtt://:1883 or amqp://:5672, or dial: mqtt://BROKER:1883 (MQTT: mqtt, mqtts, ws, wss; AMQP: amqp, amqps, amqpws, amqpwss)")
 		}
 	}
 }
@@ -126,8 +192,8 @@ func (c *Config) validateListens(p *problems) {
 		add("kafka.embedded.listen", c.Kafka.Embedded.Listen)
 	}
 	add("admin.listen", c.Admin.Listen)
-	for _, name := range c.listeners() {
-		if at, err := c.Endpoints[name].Listener.HostPort(); err == nil { // else Validate says so
+	for _, name := range c.listening() {
+		if at, err := c.Endpoints[name].hostPort(); err == nil { // else Validate says so
 			add("endpoints."+name+".listen", at)
 		}
 	}

@@ -18,6 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkspan/linkspan/amqp/amqptest"
+	"github.com/linkspan/linkspan/amqp/frame"
+	"github.com/linkspan/linkspan/internal/wire/wiretest"
 	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -127,14 +130,13 @@ func TestExamplesStart(t *testing.T) {
 			if cfg.Kafka.TLS != nil {
 				cfg.Kafka.TLS.ServerName = "localhost"
 			}
-			for _, name := range cfg.listeners() {
-				l := cfg.Endpoints[name].Listener
-				u, err := url.Parse(l.URL)
-				if err != nil {
-					t.Fatal(err)
+			for _, e := range cfg.Endpoints {
+				switch {
+				case e.Listener != nil:
+					e.Listener.URL = anyPort(t, e.Listener.URL)
+				case e.AMQPListener != nil:
+					e.AMQPListener.URL = anyPort(t, e.AMQPListener.URL)
 				}
-				u.Host = "127.0.0.1:0"
-				l.URL = u.String()
 			}
 			sites := map[string]*site{}
 			for _, name := range cfg.clients() {
@@ -152,6 +154,11 @@ func TestExamplesStart(t *testing.T) {
 				u, _ := url.Parse(e.URL)
 				var d *mqtttest.Client
 				switch u.Scheme {
+				case "amqp":
+					if got := amqptest.Dial(t, u.Host).Sender("orders/emea").Send(frame.AppendData(nil, "one")); got.Kind != frame.Accepted {
+						t.Errorf("%+v", got)
+					}
+					continue
 				case "mqtt":
 					d = mqtttest.Dial(t, u.Host, packet.V311)
 				case "mqtts":
@@ -161,7 +168,7 @@ func TestExamplesStart(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					d = mqtttest.New(t, mqtttest.WebSocket(t, conn, u.Path), packet.V311)
+					d = mqtttest.New(t, wiretest.WebSocket(t, conn, "mqtt", u.Path), packet.V311)
 				}
 				d.Join("device-on-" + e.Name)
 				topic := "sensors/hall-1/t7/temp"
@@ -173,6 +180,17 @@ func TestExamplesStart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// anyPort returns a URL to listen at with a port that is free.
+func anyPort(t *testing.T, at string) string {
+	t.Helper()
+	u, err := url.Parse(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = "127.0.0.1:0"
+	return u.String()
 }
 
 var yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```")

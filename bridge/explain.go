@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/amqp"
 	"github.com/linkspan/linkspan/mqtt/packet"
 	"github.com/linkspan/linkspan/route"
 	"github.com/linkspan/linkspan/spool"
@@ -19,11 +20,12 @@ import (
 // A Question is a message that one wants to see routed.
 type Question struct {
 	Down     bool   // it is a record of Kafka, not a message of a device
-	Topic    string // of MQTT, or of Kafka
+	AMQP     bool   // it is a message of an AMQP client
+	Topic    string // of MQTT, or of Kafka; the address of AMQP
 	Payload  string
 	Headers  [][2]string // of the record; user properties of the message
-	Key      *string     // of the record; nil: none
-	Endpoint string      // where the message comes in; "": at the first by name
+	Key      *string     // of the record, or that an AMQP client asks for; nil: none
+	Endpoint string      // where the message comes in; "": at the first by name that speaks the protocol
 	Client   string      // identifier of the device
 	User     string      // its user name; "": none
 	QoS      byte        // of the message
@@ -36,16 +38,13 @@ func Explain(cfg Config, q Question) (string, error) {
 	if err != nil {
 		return "", located(cfg.origin, err)
 	}
-	if _, ok := cfg.Endpoints[q.Endpoint]; !ok && q.Endpoint != "" {
-		return "", fmt.Errorf("there is no endpoint %s (%s)", q.Endpoint, strings.Join(slices.Sorted(maps.Keys(cfg.Endpoints)), ", "))
-	}
 	if q.QoS > 2 {
 		return "", fmt.Errorf("there is no QoS %d; 0, 1 or 2", q.QoS)
 	}
-	if q.Endpoint == "" {
-		q.Endpoint = slices.Min(slices.Collect(maps.Keys(cfg.Endpoints)))
+	if err := q.comesInBy(&cfg); err != nil {
+		return "", err
 	}
-	dialed := cfg.Endpoints[q.Endpoint].Client != nil
+	dialed := cfg.Endpoints[q.Endpoint].dials()
 	if dialed {
 		q.Client, q.User = "", "" // brokers do not tell who published
 	}
@@ -66,14 +65,40 @@ func Explain(cfg Config, q Question) (string, error) {
 		a.steps(table.ExplainDown(m))
 		return a.packet(), nil
 	}
-	if err := packet.ValidTopicName(q.Topic); err != nil {
-		return "", fmt.Errorf("topic %q: %w; nobody can publish to it", q.Topic, err)
-	}
 	for _, h := range q.Headers {
 		m.UserProperties = append(m.UserProperties, linkspan.Property{Key: h[0], Value: h[1]})
 	}
+	if q.AMQP {
+		return a.address(q, m, table, dialed), nil
+	}
+	if err := packet.ValidTopicName(q.Topic); err != nil {
+		return "", fmt.Errorf("topic %q: %w; nobody can publish to it", q.Topic, err)
+	}
 	a.steps(table.ExplainUp(m))
 	return a.record(dialed), nil
+}
+
+// comesInBy fills in the endpoint, and with it the protocol.
+func (q *Question) comesInBy(cfg *Config) error {
+	e, ok := cfg.Endpoints[q.Endpoint]
+	switch {
+	case !ok && q.Endpoint != "":
+		return fmt.Errorf("there is no endpoint %s (%s)", q.Endpoint, strings.Join(slices.Sorted(maps.Keys(cfg.Endpoints)), ", "))
+	case q.Endpoint == "":
+		speaks := func(e Endpoint) bool { return e.amqp() == q.AMQP }
+		names := cfg.endpoints(speaks)
+		if len(names) == 0 && q.AMQP {
+			return errors.New("no endpoint speaks AMQP; add one such as listen: amqp://:5672")
+		}
+		if len(names) == 0 { // all speak AMQP
+			names = cfg.endpoints(Endpoint.amqp)
+		}
+		q.Endpoint = names[0]
+	case q.AMQP && !e.amqp():
+		return fmt.Errorf("endpoint %s does not speak AMQP (%s)", q.Endpoint, strings.Join(cfg.endpoints(Endpoint.amqp), ", "))
+	}
+	q.AMQP = cfg.Endpoints[q.Endpoint].amqp() && !q.Down
+	return nil
 }
 
 // An answer is the text of an explanation.
@@ -81,7 +106,27 @@ type answer struct {
 	b          strings.Builder
 	e          route.Explanation
 	deadLetter string // topic
+	amqp       bool   // the message comes from an AMQP client
 	lanes      []spool.Lane
+}
+
+// address tells what becomes of a message that is sent to an AMQP address, and what a receiver of that address gets.
+func (a *answer) address(q Question, m *linkspan.Message, table *route.Table, dialed bool) string {
+	a.amqp = true
+	if !dialed {
+		fmt.Fprintf(&a.b, "received from there: %s\n\nsent there:\n", amqp.Explain(q.Topic, table.Live))
+		var err error
+		if m.Topic, err = amqp.TargetTopic(q.Topic); err != nil {
+			fmt.Fprintf(&a.b, "refused to the sender: %v\n", err)
+			return a.b.String()
+		}
+	}
+	m.Record.Partition = linkspan.AnyPartition
+	if q.Key != nil {
+		m.Record.Key = []byte(*q.Key)
+	}
+	a.steps(table.ExplainUp(m))
+	return a.record(dialed)
 }
 
 // steps tells which routes were asked.
@@ -106,14 +151,18 @@ func (a *answer) line(name, value string) { fmt.Fprintf(&a.b, "  %-16s %s\n", na
 
 // record tells what becomes of a message on the way up. dialed: it came out of a broker that the endpoint dials.
 func (a *answer) record(dialed bool) string {
+	who, mute := "device", "MQTT 3, QoS 0"
+	if a.amqp {
+		who, mute = "sender", "it has settled its message"
+	}
 	switch {
 	case a.e.Err != nil && dialed:
 		fmt.Fprintf(&a.b, "\ngoes to the dead letter topic %s: %v\n", a.deadLetter, a.e.Err)
 		return a.b.String()
 	case a.e.Err != nil:
-		fmt.Fprintf(&a.b, "\nrefused to the device: %v\n", a.e.Err)
+		fmt.Fprintf(&a.b, "\nrefused to the %s: %v\n", who, a.e.Err)
 		if !errors.Is(a.e.Err, linkspan.ErrNoRoute) {
-			fmt.Fprintf(&a.b, "one that cannot be told (MQTT 3, QoS 0) has it put into the dead letter topic %s\n", a.deadLetter)
+			fmt.Fprintf(&a.b, "one that cannot be told (%s) has it put into the dead letter topic %s\n", mute, a.deadLetter)
 		}
 		return a.b.String()
 	case a.e.Skipped:

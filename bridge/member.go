@@ -27,7 +27,7 @@ type member struct {
 
 // newMember returns the member that a configuration with endpoints that dial needs, nil for any other.
 func newMember(b *bridge) *member {
-	names := b.cfg.clients()
+	names := b.cfg.dialing()
 	if len(names) == 0 {
 		return nil
 	}
@@ -100,7 +100,7 @@ func (m *member) run(ctx context.Context) (err error) {
 // share runs the endpoints that each process runs, and the lanes that this one has.
 func (m *member) share(parts *parts) {
 	for _, d := range m.dialers {
-		if d.cfg.Mode == client.ModeAll {
+		if d.mode == client.ModeAll {
 			parts.run(d.begin().connect)
 		}
 	}
@@ -170,7 +170,7 @@ func (m *member) dial(ctx context.Context, endpoints iter.Seq[*dialer]) error {
 func (m *member) inLane(lane int32, mode string) iter.Seq[*dialer] {
 	return func(yield func(*dialer) bool) {
 		for _, d := range m.dialers {
-			if d.lane() == lane && d.cfg.Mode == mode && !yield(d) {
+			if d.lane() == lane && d.mode == mode && !yield(d) {
 				return
 			}
 		}

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"iter"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,9 @@ type read = func(b *bridge, set func(value float64, labels ...string))
 func newCollector(b *bridge) *collector {
 	var all []family
 	all = append(all, deviceFamilies()...)
+	all = append(all, amqpFamilies()...)
+	all = append(all, amqpMessageFamilies()...)
+	all = append(all, groupFamilies()...)
 	all = append(all, clientFamilies()...)
 	all = append(all, brokerFamilies()...)
 	all = append(all, deadLetterFamilies()...)
@@ -76,35 +80,46 @@ func newFamily(kind prometheus.ValueType, name, help string, read read, labels [
 // number is any counter of the parts.
 type number interface{ ~int64 | ~uint64 }
 
-// perListener reads one counter of each listener.
-func perListener[T number](counter func(s *mqtt.Stats) T) read {
-	return func(b *bridge, set func(float64, ...string)) {
-		for _, l := range b.endpoints {
-			set(float64(counter(l.listener.Stats())), l.name)
-		}
-	}
-}
-
-// perQoS reads one counter of each listener and QoS.
-func perQoS(counters func(s *mqtt.Stats) *[3]atomic.Uint64) read {
-	return func(b *bridge, set func(float64, ...string)) {
-		for _, l := range b.endpoints {
-			c := counters(l.listener.Stats())
-			for qos := range c {
-				set(float64(c[qos].Load()), l.name, strconv.Itoa(qos))
+// stats ranges over the counters of the endpoints whose listeners have those of type S, by name.
+func stats[S any](b *bridge) iter.Seq2[string, *S] {
+	return func(yield func(string, *S) bool) {
+		for _, e := range b.endpoints {
+			if l, ok := e.listener.(interface{ Stats() *S }); ok && !yield(e.name, l.Stats()) {
+				return
 			}
 		}
 	}
 }
 
-// perReason reads the counters of each listener that are not zero, by MQTT 5 reason code.
+// perListener reads one counter of each listener.
+func perListener[S any, T number](counter func(s *S) T) read {
+	return func(b *bridge, set func(float64, ...string)) {
+		for name, s := range stats[S](b) {
+			set(float64(counter(s)), name)
+		}
+	}
+}
+
+// perQoS reads one counter of each MQTT listener and QoS.
+func perQoS(counters func(s *mqtt.Stats) *[3]atomic.Uint64) read {
+	return func(b *bridge, set func(float64, ...string)) {
+		for name, s := range stats[mqtt.Stats](b) {
+			c := counters(s)
+			for qos := range c {
+				set(float64(c[qos].Load()), name, strconv.Itoa(qos))
+			}
+		}
+	}
+}
+
+// perReason reads the counters of each MQTT listener that are not zero, by MQTT 5 reason code.
 func perReason(counters func(s *mqtt.Stats) *[256]atomic.Uint64) read {
 	return func(b *bridge, set func(float64, ...string)) {
-		for _, l := range b.endpoints {
-			c := counters(l.listener.Stats())
+		for name, s := range stats[mqtt.Stats](b) {
+			c := counters(s)
 			for code := range c {
 				if n := c[code].Load(); n > 0 {
-					set(float64(n), l.name, packet.Reason(code).String())
+					set(float64(n), name, packet.Reason(code).String())
 				}
 			}
 		}

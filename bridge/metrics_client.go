@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"iter"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -9,39 +10,49 @@ import (
 	"github.com/linkspan/linkspan/mqtt/client"
 )
 
-// perClient reads one value of each client endpoint that this process runs or has run.
-func perClient[T number](value func(s *client.Stats) T) read {
-	return func(b *bridge, set func(float64, ...string)) {
+// clientStats ranges over the counters of the client endpoints that this process runs or has run, by name: of those whose clients
+// have such.
+func clientStats[S any](b *bridge) iter.Seq2[string, *S] {
+	return func(yield func(string, *S) bool) {
 		for _, d := range b.dialers() {
-			if run := d.last.Load(); run != nil {
-				set(float64(value(run.client.Stats())), d.name)
+			run := d.last.Load()
+			if run == nil {
+				continue
+			}
+			if c, ok := run.broker.(interface{ Stats() *S }); ok && !yield(d.name, c.Stats()) {
+				return
 			}
 		}
 	}
 }
 
-// perClientQoS reads one counter of each client endpoint and QoS.
+// perClient reads one value of each client endpoint.
+func perClient[S any, T number](value func(s *S) T) read {
+	return func(b *bridge, set func(float64, ...string)) {
+		for name, s := range clientStats[S](b) {
+			set(float64(value(s)), name)
+		}
+	}
+}
+
+// perClientQoS reads one counter of each MQTT client endpoint and QoS.
 func perClientQoS(counters func(s *client.Stats) *[3]atomic.Uint64) read {
 	return func(b *bridge, set func(float64, ...string)) {
-		for _, d := range b.dialers() {
-			if run := d.last.Load(); run != nil {
-				c := counters(run.client.Stats())
-				for qos := range c {
-					set(float64(c[qos].Load()), d.name, strconv.Itoa(qos))
-				}
+		for name, s := range clientStats[client.Stats](b) {
+			c := counters(s)
+			for qos := range c {
+				set(float64(c[qos].Load()), name, strconv.Itoa(qos))
 			}
 		}
 	}
 }
 
-// perCause reads the counters of each client endpoint by cause.
+// perCause reads the counters of each MQTT client endpoint by cause.
 func perCause(counter func(s *client.Stats, c client.Cause) *atomic.Uint64) read {
 	return func(b *bridge, set func(float64, ...string)) {
-		for _, d := range b.dialers() {
-			if run := d.last.Load(); run != nil {
-				for _, c := range client.Causes() {
-					set(float64(counter(run.client.Stats(), c).Load()), d.name, c.String())
-				}
+		for name, s := range clientStats[client.Stats](b) {
+			for _, c := range client.Causes() {
+				set(float64(counter(s, c).Load()), name, c.String())
 			}
 		}
 	}
@@ -110,10 +121,8 @@ func brokerFamilies() []family {
 			perClient(func(s *client.Stats) int64 { return s.Queued.Load() }), "endpoint"),
 		gauge("client_oldest_unacked_seconds", "How long the oldest of these has been on its way; 0 without any.",
 			func(b *bridge, set func(float64, ...string)) {
-				for _, d := range b.dialers() {
-					if run := d.last.Load(); run != nil {
-						set(run.client.Stats().OldestUnacked(time.Now()).Seconds(), d.name)
-					}
+				for name, s := range clientStats[client.Stats](b) {
+					set(s.OldestUnacked(time.Now()).Seconds(), name)
 				}
 			}, "endpoint"),
 		gauge("client_lag_records", "Records that this process has still to deliver to the broker, by where it reads them: direct, inbox.",

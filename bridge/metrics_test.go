@@ -18,7 +18,7 @@ func TestMetricsLint(t *testing.T) {
 	t.Parallel()
 	plant := newSite(t, packet.V5)
 	r := start(t, parse(t, `
-endpoints: {plant: {dial: "`+plant.url()+`"}, devices: {listen: "mqtt://:0"}}
+endpoints: {plant: {dial: "`+plant.url()+`"}, devices: {listen: "mqtt://:0"}, apps: {listen: "amqp://127.0.0.1:0"}}
 spool: {dir: `+t.TempDir()+`}
 routes: [{from: kafka:commands, to: "mqtt:{key}", device: "{key}"}]
 default_route: {to: kafka:rest}`))

@@ -26,7 +26,7 @@ func (b *bridge) health() admin.Health {
 	}
 	var h admin.Health
 	for _, e := range b.endpoints {
-		h.Parts = append(h.Parts, fmt.Sprintf("%s: listens on %s", e.name, e.listener.Addr()))
+		h.Parts = append(h.Parts, fmt.Sprintf("%s: listens on %s", e.name, e.Addr()))
 	}
 	for _, d := range b.dialers() {
 		h.Parts = append(h.Parts, d.name+": "+d.describe())
@@ -131,7 +131,7 @@ func (b *bridge) stalled(s *spool.Status) (age time.Duration, of string) {
 // linked reports whether any endpoint that this process dials is connected.
 func (b *bridge) linked() bool {
 	for _, d := range b.dialers() {
-		if d.owned.Load() && d.last.Load().client.Stats().Connected.Load() > 0 {
+		if d.owned.Load() && d.last.Load().broker.connected() {
 			return true
 		}
 	}
@@ -187,7 +187,7 @@ func (b *bridge) cutOff() error {
 		if !d.owned.Load() {
 			continue
 		}
-		if d.last.Load().client.Stats().Connected.Load() > 0 {
+		if d.last.Load().broker.connected() {
 			return nil
 		}
 		owned = true
@@ -207,7 +207,7 @@ func (d *dialer) describe() string {
 		}
 		return "run by another process"
 	}
-	return describeStatus(run.client.Status(), time.Now())
+	return run.broker.describe(time.Now())
 }
 
 func describeStatus(s client.Status, now time.Time) string {

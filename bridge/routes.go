@@ -17,11 +17,16 @@ import (
 // table compiles the routes. newTopic is told of each Kafka topic that a route needs and does not name in full, before
 // the first message for it; nil: nobody is.
 func (c *Config) table(newTopic func(route.TopicSpec)) (*route.Table, error) {
-	options := route.Options{Default: c.DefaultRoute, NewTopic: newTopic}
+	return route.New(c.Routes, route.Options{Default: c.DefaultRoute, NewTopic: newTopic, Endpoints: c.routeEndpoints()})
+}
+
+// routeEndpoints tells routes what the endpoints are.
+func (c *Config) routeEndpoints() (all []route.Endpoint) {
 	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
-		options.Endpoints = append(options.Endpoints, route.Endpoint{Name: name, Protocol: "mqtt", Client: c.Endpoints[name].Client != nil})
+		e := c.Endpoints[name]
+		all = append(all, route.Endpoint{Name: name, Protocol: e.protocol(), Client: e.dials()})
 	}
-	return route.New(c.Routes, options)
+	return all
 }
 
 // compileRoutes makes the table, and tells the producer how the topics are to be created that it meets first: those of routes, and the
@@ -31,7 +36,7 @@ func (b *bridge) compileRoutes(status *Status) (err error) {
 	if b.routes, err = b.cfg.table(specs.add); err != nil {
 		return err
 	}
-	if len(b.cfg.clients()) > 0 {
+	if len(b.cfg.dialing()) > 0 {
 		for _, s := range fleetTopics(&b.cfg, b.routes) {
 			specs.byName.Store(s.Name, s)
 		}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/linkspan/linkspan/group"
 	"github.com/linkspan/linkspan/kafka"
 	"github.com/linkspan/linkspan/route"
 	"github.com/linkspan/linkspan/session"
@@ -35,7 +36,8 @@ type bridge struct {
 	consumer  *kafka.Consumer
 	joined    chan struct{} // closed when Kafka has been reached and the consumer knows where it starts
 	endpoints []endpoint
-	member    *member // nil: no endpoint dials
+	groups    *group.Registry // nil: nobody can be a receiver of one
+	member    *member         // nil: no endpoint dials
 	dead      *deadLetters
 	spool     *spool.Spool
 }
@@ -115,7 +117,7 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 
 	// A process of a fleet runs some of the endpoints that dial. It learns from what comes up where devices are.
 	b.member = newMember(b)
-	b.uplink = newUplink(b.routes, b.member.uplink(b.spool), b.dead, b.cfg.clients())
+	b.uplink = newUplink(b.routes, b.member.uplink(b.spool), b.dead, b.cfg.dialing())
 
 	// Sessions take what comes down, and send wills up.
 	sessions := b.cfg.Sessions
@@ -132,11 +134,11 @@ func (b *bridge) start(ctx context.Context, parts *parts, status *Status) error 
 		return err
 	}
 
-	// Who is alone need not be told by Kafka which brokers to dial.
+	// Who is alone need not be told by Kafka which brokers to dial. Groups are read for receivers, and until those have gone.
 	b.member.startAlone(parts)
+	b.startGroups(parts)
 
-	// Devices come last, when there is somewhere for their messages to go, and are the first to be told to stop. Then all
-	// that can be counted is there.
+	// Devices come last, when there is somewhere for their messages to go, and are the first to be told to stop.
 	if err := b.listen(parts, status); err != nil {
 		return err
 	}

@@ -401,7 +401,7 @@ routes: [{name: up, from: "plant:site/{d}", to: kafka:up, device: "{d}"}, {from:
 
 // Whether there is a spool, and where.
 func TestWhetherThereIsASpool(t *testing.T) {
-	up := "routes: [{from: mqtt:a, to: kafka:a, ack: %s}, {from: kafka:a, to: mqtt:a}]"
+	up := "endpoints: {devices: {listen: mqtt://}}\nroutes: [{from: mqtt:a, to: kafka:a, ack: %s}, {from: kafka:a, to: mqtt:a}]"
 	for text, want := range map[string]string{
 		"":                      "off",
 		"kafka: {brokers: [a]}": "/home/ada/.local/share/linkspan/spool",

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"syscall"
 	"time"
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/admin"
+	"github.com/linkspan/linkspan/amqp"
 	"github.com/linkspan/linkspan/kafka"
 	"github.com/linkspan/linkspan/mqtt"
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,9 +33,21 @@ type EndpointStatus struct{ Name, URL string }
 
 // An endpoint is a listener that runs, with its name.
 type endpoint struct {
-	name     string
-	listener *mqtt.Listener
+	name string
+	listener
 }
+
+// A listener is what devices or applications connect to, of whatever protocol.
+type listener interface {
+	linkspan.Source
+	Addr() net.Addr
+	Close() error // of one that does not run
+}
+
+var (
+	_ listener = (*mqtt.Listener)(nil)
+	_ listener = (*amqp.Listener)(nil)
+)
 
 // startAdmin opens the port for operators, and returns what they are shown.
 func (b *bridge) startAdmin(parts *parts, status *Status) (*prometheus.Registry, error) {
@@ -178,17 +192,14 @@ func (b *bridge) meanwhile() string {
 	return text
 }
 
-// listen opens the endpoints to devices.
+// listen opens the endpoints to devices and applications.
 func (b *bridge) listen(parts *parts, status *Status) error {
 	var runs []func(context.Context) error
-	for _, name := range b.cfg.listeners() {
-		cfg := b.cfg.Endpoints[name].Listener.ListenerConfig
-		cfg.Name = name
-		cfg.DrainTimeout = min(cfg.DrainTimeout, b.cfg.DrainTimeout/2) // the other half is for what stops after it
-		l, err := mqtt.Listen(cfg, b.sessions, b.log)
+	for _, name := range b.cfg.listening() {
+		l, at, err := b.open(name)
 		if err != nil {
 			for _, e := range b.endpoints {
-				_ = e.listener.Close()
+				_ = e.Close()
 			}
 			if errors.Is(err, syscall.EADDRINUSE) {
 				err = fmt.Errorf("%w; stop what listens there, or choose another port", err)
@@ -196,7 +207,7 @@ func (b *bridge) listen(parts *parts, status *Status) error {
 			return fmt.Errorf("endpoints.%s.listen: %w", name, err)
 		}
 		b.endpoints = append(b.endpoints, endpoint{name, l})
-		u, _ := url.Parse(cfg.URL) // it is valid
+		u, _ := url.Parse(at) // it is valid
 		u.Host = l.Addr().String()
 		status.Endpoints = append(status.Endpoints, EndpointStatus{name, u.String()})
 		runs = append(runs, func(ctx context.Context) error { return l.Run(ctx, b.uplink) })
@@ -206,4 +217,19 @@ func (b *bridge) listen(parts *parts, status *Status) error {
 		parts.run(func(ctx context.Context) error { return together(ctx, runs) })
 	}
 	return nil
+}
+
+// open makes the listener of an endpoint, and returns the URL that it was told to listen at.
+func (b *bridge) open(name string) (l listener, at string, err error) {
+	drain := b.cfg.DrainTimeout / 2 // the other half is for what stops after it
+	if e := b.cfg.Endpoints[name].AMQPListener; e != nil {
+		cfg := e.ListenerConfig
+		cfg.Name, cfg.DrainTimeout = name, min(cfg.DrainTimeout, drain)
+		l, err = amqp.Listen(cfg, b.amqpParts(), b.log)
+		return l, cfg.URL, err
+	}
+	cfg := b.cfg.Endpoints[name].Listener.ListenerConfig
+	cfg.Name, cfg.DrainTimeout = name, min(cfg.DrainTimeout, drain)
+	l, err = mqtt.Listen(cfg, b.sessions, b.log)
+	return l, cfg.URL, err
 }

@@ -57,14 +57,14 @@ func (c checkCommand) Run(p *program) error {
 
 type explainCommand struct {
 	configFlag
-	Topic    string   `arg:"" help:"An MQTT topic, or kafka:TOPIC for the other direction."`
-	Endpoint string   `placeholder:"NAME" help:"The endpoint that the message comes in by. Default: the first by name."`
+	Topic    string   `arg:"" help:"An MQTT topic, amqp:ADDRESS, or kafka:TOPIC for the other direction."`
+	Endpoint string   `placeholder:"NAME" help:"The endpoint that the message comes in by. Default: the first by name that speaks MQTT; with amqp:ADDRESS the first that speaks AMQP."`
 	Client   string   `default:"a-client" placeholder:"ID" help:"The client identifier of the device. What a broker gives us has none."`
 	User     string   `placeholder:"NAME" help:"The user name of the device."`
 	QoS      byte     `name:"qos" default:"1" placeholder:"0|1|2" help:"The QoS of the message."`
 	Retain   bool     `help:"The message is to be retained."`
 	Payload  string   `default:"..." placeholder:"TEXT" help:"The payload, or the value of the record."`
-	Key      *string  `placeholder:"TEXT" help:"The key of the record, for kafka:TOPIC."`
+	Key      *string  `placeholder:"TEXT" help:"The key of the record, for kafka:TOPIC; the one that the sender asks for, for amqp:ADDRESS."`
 	Header   []string `sep:"none" placeholder:"K=V" help:"A header of the record, for kafka:TOPIC; a user property of the message otherwise. Can be given several times."`
 }
 
@@ -74,6 +74,8 @@ func (explainCommand) Help() string {
     linkspan explain sensors/hall-1/t7/temp
     linkspan explain -c linkspan.yaml sensors/hall-1/t7/temp --client t7 --qos 2
     linkspan explain -c linkspan.yaml kafka:mqtt.commands --key hall-1/t7
+    linkspan explain -c linkspan.yaml amqp:orders
+    linkspan explain -c linkspan.yaml amqp:orders/group.id/billing
 `
 }
 
@@ -93,6 +95,9 @@ func (c explainCommand) Run(p *program) error {
 		q.Headers = append(q.Headers, [2]string{name, value})
 	}
 	q.Topic, q.Down = strings.CutPrefix(c.Topic, "kafka:")
+	if !q.Down {
+		q.Topic, q.AMQP = strings.CutPrefix(c.Topic, "amqp:")
+	}
 	answer, err := bridge.Explain(cfg, q)
 	if err != nil {
 		return wrong{err}

@@ -104,6 +104,21 @@ func TestExplain(t *testing.T) {
 			t.Errorf("exit %d, no %q in:\n%s", code, want, out)
 		}
 	}
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"amqp:plant/orders", "--key", "7"}, []string{"received from there: live messages that go down to plant/orders", "addresses", "takes it", "plant.orders", "key              7"}},
+		{[]string{"amqp:sensors/#"}, []string{"live messages that go down to sensors/#", "refused to the sender: ", "wildcards"}},
+		{[]string{"orders/group.id/billing", "--endpoint", "apps"}, []string{"topic orders", "group billing"}},
+	} {
+		code, out, err := call(nil, append([]string{"explain"}, c.args...)...)
+		for _, want := range c.want {
+			if code != 0 || !strings.Contains(out, want) {
+				t.Errorf("%v: exit %d, no %q in:\n%s%s", c.args, code, want, out, err)
+			}
+		}
+	}
 	code, out, _ = call(nil, "explain", "kafka:mqtt.commands", "--key", "hall-1/t7")
 	if code != 0 || !strings.Contains(out, "MQTT message") || !strings.Contains(out, "hall-1/t7") {
 		t.Errorf("exit %d:\n%s", code, out)

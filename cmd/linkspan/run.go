@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -15,7 +16,7 @@ import (
 type runCommand struct{ configFlag }
 
 func (runCommand) Help() string {
-	return `Without a configuration everything is on this machine: an MQTT listener on port 1883, an embedded Kafka on port 9092, metrics on port 9644.
+	return `Without a configuration everything is on this machine: an MQTT listener on port 1883, an AMQP 1.0 listener on port 5672, an embedded Kafka on port 9092, metrics on port 9644.
 
     linkspan run
     linkspan run -c linkspan.yaml
@@ -67,7 +68,11 @@ func introduction(s bridge.Status) string {
 	}
 	fmt.Fprintln(&b, "\nLinkspan is running.")
 	for _, e := range s.Endpoints {
-		line("devices", "%s (endpoint %s)", e.URL, e.Name)
+		who := "devices"
+		if strings.HasPrefix(e.URL, "amqp") {
+			who = "AMQP"
+		}
+		line(who, "%s (endpoint %s)", e.URL, e.Name)
 	}
 	line("Kafka", "%s", strings.Join(s.Kafka, ","))
 	if s.DataDir != "" {
@@ -82,23 +87,40 @@ func introduction(s bridge.Status) string {
 	if s.Banner != "" {
 		fmt.Fprintf(&b, "\n%s\n", s.Banner)
 	}
-	if len(s.Endpoints) == 1 && strings.HasPrefix(s.Endpoints[0].URL, "mqtt://") {
-		_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.Endpoints[0].URL, "mqtt://"))
+	if mqtt, ok := endpointAt(s, "mqtt://"); ok {
+		_, port, _ := net.SplitHostPort(strings.TrimPrefix(mqtt, "mqtt://"))
 		option := ""
 		if port != "1883" {
 			option = " -p " + port
 		}
-		fmt.Fprintf(&b, tryThis, option, s.Kafka[0])
+		fmt.Fprintf(&b, tryMQTT, option, s.Kafka[0])
 	}
+	if amqp, ok := endpointAt(s, "amqp://"); ok {
+		fmt.Fprintf(&b, tryAMQP, amqp)
+	}
+	fmt.Fprint(&b, "Ctrl-C stops it.\n\n")
 	return b.String()
 }
 
-const tryThis = `
+// endpointAt returns the URL of the first endpoint with such a scheme.
+func endpointAt(s bridge.Status, scheme string) (url string, ok bool) {
+	i := slices.IndexFunc(s.Endpoints, func(e bridge.EndpointStatus) bool { return strings.HasPrefix(e.URL, scheme) })
+	if i < 0 {
+		return "", false
+	}
+	return s.Endpoints[i].URL, true
+}
+
+const tryMQTT = `
 Try, each in a terminal of its own:
   mosquitto_sub%[1]s -t '#' -v
   mosquitto_pub%[1]s -t sensors/hall-1/t7/temp -m 21.5 -q 1
   kcat -b %[2]s -C -t mqtt.messages -f '%%k %%h %%s\n'
   echo 'hall-1/t7:open' | kcat -b %[2]s -P -t mqtt.commands -K:
-Ctrl-C stops it.
+`
 
+// tryAMQP is for Qpid Proton's Python, for want of a command line that machines have.
+const tryAMQP = `and with AMQP 1.0, after pip install python-qpid-proton:
+  python3 -c "from proton import Message as M; from proton.utils import BlockingConnection as C; C('%[1]s').create_sender('orders').send(M('one'))"
+  python3 -c "from proton.utils import BlockingConnection as C; r = C('%[1]s').create_receiver('orders/group.id/billing'); print(r.receive(timeout=30)); r.accept()"
 `

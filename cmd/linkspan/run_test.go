@@ -121,9 +121,10 @@ func freePorts() []string {
 func TestRunWithoutAFile(t *testing.T) {
 	t.Parallel() // it waits more than it works
 	data := "XDG_DATA_HOME=" + t.TempDir()
-	first := spawn(t, append(freePorts(), data), "run")
+	first := spawn(t, append(freePorts(), data, "LINKSPAN_ENDPOINTS_APPS_LISTEN=amqp://127.0.0.1:0"), "run")
 	addr := first.until(&first.stdout, `devices +mqtt://(\S+) `)[1]
-	for _, want := range []string{`data +\S+/linkspan\n`, `admin +http://127`, `route +mqtt:# → kafka:mqtt.messages`, `not for: production`, `mosquitto_pub -p \d+ -t`, `kcat -b 127\S+ -C -t mqtt.messages`, `Ctrl-C`} {
+	for _, want := range []string{`data +\S+/linkspan\n`, `admin +http://127`, `route +mqtt:# → kafka:mqtt.messages`, `route +amqp:{address...} → kafka:{address}`, `AMQP +amqp://127\S+ \(endpoint apps\)`,
+		`C\('amqp://127\S+'\).create_receiver\('orders/group.id/billing'\)`, `not for: production`, `mosquitto_pub -p \d+ -t`, `kcat -b 127\S+ -C -t mqtt.messages`, `Ctrl-C`} {
 		first.until(&first.stdout, want)
 	}
 	d := mqtttest.Dial(t, addr, packet.V5).Join("d")
