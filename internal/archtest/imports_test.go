@@ -17,6 +17,7 @@ var picture = map[string][]string{
 	"session":                 {"."},
 	"amqp/engine":             {"amqp/frame", "amqp/engine/sasl"},
 	"amqp/engine/sasl":        {},
+	"amqp/codec":              {".", "amqp/frame"},
 	"fleet":                   {"."},
 	"group":                   {"."},
 	"mqtt":                    {".", "session", "mqtt/packet", "mqtt/internal/envelope", "internal/address", "internal/pressure", "internal/websocket", "internal/wire"},
