@@ -139,7 +139,7 @@ func (c *conn) look() error {
 		c.Hold()
 		c.amqp.Resume()
 		c.workOff()
-		c.Release()
+		c.write()
 	}
 	if c.l.server.Draining() && c.settledAll() {
 		return errStopping
@@ -174,12 +174,20 @@ func (c *conn) begin() *wire.Input {
 func (c *conn) digest() error {
 	in := c.begin()
 	c.Hold()
-	defer c.Release()
+	defer c.write()
 	n, need, err := c.amqp.Input(in.Unread(), c.work.now)
 	in.Consume(n)
 	c.Need = need
 	c.Undigested = len(in.Unread()) > 0 && c.amqp.Blocked()
 	return err
+}
+
+// write ends Hold, and writes what came of it: the engine rings for nothing while it runs.
+func (c *conn) write() {
+	if c.amqp.Pending() {
+		c.Ring()
+	}
+	c.Release()
 }
 
 // Output is what the engine has to say.

@@ -86,32 +86,46 @@ type member struct {
 	only    *group.Partition
 	next    map[string][]int // offsets, by topic and partition
 	back    map[string][]int // offsets that were given back, by place
+	changes []change
 	open    int
 	over    bool
 }
 
-func (m *member) Add(topic string) {
+func (m *member) Add(topic string) { m.change(topic, true) }
+
+func (m *member) Remove(topic string) { m.change(topic, false) }
+
+// change is told to Run, which tells the group: the group is locked here.
+func (m *member) change(topic string, add bool) {
 	m.k.mu.Lock()
-	all := make([]int32, len(m.k.topics[topic]))
-	m.next[topic] = make([]int, len(all))
-	for p := range all {
-		all[p] = int32(p)
-		m.next[topic][p] = m.k.places[place(m.group, topic, p)]
-	}
+	m.changes = append(m.changes, change{topic, add})
 	m.k.mu.Unlock()
-	m.changed(true, map[string][]int32{topic: all})
 	m.k.changed.Broadcast()
 }
 
-func (m *member) Remove(topic string) {
-	m.k.mu.Lock()
-	var all []int32
-	for p := range m.next[topic] {
-		all = append(all, int32(p))
+type change struct {
+	topic string
+	add   bool
+}
+
+// follow does what was asked for with Add and Remove. Called with k locked.
+func (m *member) follow() {
+	for len(m.changes) > 0 {
+		c := m.changes[0]
+		m.changes = m.changes[1:]
+		all := make([]int32, len(m.k.topics[c.topic]))
+		next := make([]int, len(all))
+		for p := range all {
+			all[p] = int32(p)
+			next[p] = m.k.places[place(m.group, c.topic, p)]
+		}
+		m.k.mu.Unlock()
+		m.changed(c.add, map[string][]int32{c.topic: all})
+		m.k.mu.Lock()
+		if delete(m.next, c.topic); c.add {
+			m.next[c.topic] = next
+		}
 	}
-	delete(m.next, topic)
-	m.k.mu.Unlock()
-	m.changed(false, map[string][]int32{topic: all})
 }
 
 func (m *member) Wake(string, int32) { m.k.changed.Broadcast() }
@@ -129,6 +143,7 @@ func (m *member) Run(ctx context.Context, to linkspan.Sink) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for !m.over || m.open > 0 {
+		m.follow()
 		if m.over || !m.feed(ctx, to) {
 			k.changed.Wait()
 		}
