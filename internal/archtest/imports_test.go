@@ -11,6 +11,7 @@ import (
 var picture = map[string][]string{
 	".":                       {},
 	"mqtt/packet":             {},
+	"amqp":                    {".", "session", "group", "amqp/frame", "amqp/engine", "amqp/engine/sasl", "amqp/codec", "internal/wire", "internal/pressure", "internal/address"},
 	"amqp/frame":              {},
 	"kafka":                   {"."},
 	"route":                   {".", "internal/nearest"},

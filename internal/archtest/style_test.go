@@ -21,6 +21,8 @@ var (
 // goroutines names the files that may start some, and what for. None is for a single message, and each has someone who
 // waits for its end.
 var goroutines = map[string]string{
+	"amqp/attach.go":                   "one for each connection whose receivers wait for Kafka; Run waits",
+	"amqp/listener.go":                 "a helper of all connections; Run waits",
 	"bridge/parts.go":                  "one for each part that runs; stop waits",
 	"bridge/check.go":                  "one for each broker that is tried; CheckClients waits",
 	"bridge/internal/sample/sample.go": "the connection; connected waits",
