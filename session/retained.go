@@ -373,8 +373,10 @@ func size(m *linkspan.Message) int {
 	for i := range m.UserProperties {
 		n += 32 + len(m.UserProperties[i].Key) + len(m.UserProperties[i].Value)
 	}
-	for i := range m.Record.Headers {
-		n += 40 + len(m.Record.Headers[i].Key) + len(m.Record.Headers[i].Value)
+	for _, headers := range [...][]linkspan.Header{m.Record.Headers, m.AMQP} {
+		for i := range headers {
+			n += 40 + len(headers[i].Key) + len(headers[i].Value)
+		}
 	}
 	return n
 }
