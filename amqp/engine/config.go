@@ -19,7 +19,8 @@ type Config struct {
 	MaxFrameSize uint32
 	// ChannelMax is the highest channel, so there are one more sessions than this, for both sides. Default 255.
 	ChannelMax uint16
-	// HandleMax is the highest handle, so there are one more links in a session than this, for both sides. At most 65535. Default 1023.
+	// HandleMax is the highest handle, so there are one more links in a session than this, for both sides. At most 65535.
+	// Default 1023.
 	HandleMax uint32
 	// IdleTimeout is how long the peer may be silent; it is told half of it, so that one that is late does not lose its
 	// connection. Default 0: for ever. [DefaultConfig] has a minute.

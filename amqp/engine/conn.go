@@ -124,7 +124,7 @@ func (c *Conn) open() {
 	c.openSent = true
 	o := frame.Open{
 		ContainerID:         c.cfg.ContainerID,
-		Hostname:            frame.Opt[string]{V: c.cfg.Hostname, OK: c.cfg.Hostname != ""},
+		Hostname:            c.hostname(),
 		MaxFrameSize:        c.cfg.MaxFrameSize,
 		ChannelMax:          c.cfg.ChannelMax,
 		IdleTimeout:         uint32(min(c.cfg.IdleTimeout/2/time.Millisecond, 1<<32-1)), // [AMQP 2.4.5]
@@ -133,6 +133,10 @@ func (c *Conn) open() {
 		Properties:          c.cfg.Properties,
 	}
 	emit(c, 0, &o)
+}
+
+func (c *Conn) hostname() frame.Opt[string] {
+	return frame.Opt[string]{V: c.cfg.Hostname, OK: c.cfg.Hostname != ""}
 }
 
 // opened takes the peer's open.

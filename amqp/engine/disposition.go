@@ -17,7 +17,8 @@ type settlement struct {
 
 // joins reports whether two settlements say the same of their deliveries. States that carry something are not compared.
 func (a *settlement) joins(b *settlement) bool {
-	return a.sender == b.sender && a.settled == b.settled && a.state.kind == b.state.kind && a.state.whole == nil && b.state.whole == nil
+	return a.sender == b.sender && a.settled == b.settled &&
+		a.state.kind == b.state.kind && a.state.whole == nil && b.state.whole == nil
 }
 
 // state is a frame.State in little memory: most say no more than their kind.
@@ -73,14 +74,14 @@ func (s *Session) flush(b []byte) []byte {
 		return b
 	}
 	b = s.flushSettled(b)
-	for i, l := range s.due2 {
-		s.due2[i] = nil
+	for i, l := range s.flows {
+		s.flows[i] = nil
 		l.flow = false
 		if l.attachSent && l.attachGot && !l.detachSent && !l.gone {
 			b = l.appendFlow(b)
 		}
 	}
-	s.due2 = s.due2[:0]
+	s.flows = s.flows[:0]
 	if s.flow {
 		f := s.windows()
 		b = s.appendFlow(b, &f)
@@ -127,7 +128,8 @@ func (s *Session) appendDisposition(b []byte, n *settlement) []byte {
 	before := len(b)
 	b = frame.EndFrame(d.Append(frame.BeginFrame(b, frame.TypeAMQP, s.channel)), before)
 	if len(b)-before > s.c.remoteMax { // what does not fit is only said
-		d.State = frame.State{Kind: n.state.kind, Error: clip(&d.State.Error), DeliveryFailed: d.State.DeliveryFailed, UndeliverableHere: d.State.UndeliverableHere}
+		d.State = frame.State{Kind: n.state.kind, Error: clip(&d.State.Error),
+			DeliveryFailed: d.State.DeliveryFailed, UndeliverableHere: d.State.UndeliverableHere}
 		b = frame.EndFrame(d.Append(frame.BeginFrame(b[:before], frame.TypeAMQP, s.channel)), before)
 	}
 	return b
@@ -143,7 +145,7 @@ func (s *Session) wantFlow() {
 func (l *Link) wantFlow() {
 	if !l.flow {
 		l.flow = true
-		l.s.due2 = append(l.s.due2, l)
+		l.s.flows = append(l.s.flows, l)
 	}
 	l.s.wake()
 }

@@ -16,7 +16,8 @@
 //
 // # Bounds
 //
-// A peer can make a connection hold: the deliveries that it has credit for, as long as nobody settles them; what it has sent of unfinished
-// ones, Config.MaxPartial bytes; ChannelMax sessions and HandleMax links in each; Config.MaxOutput bytes that it does not
-// read, and then Input takes no more from it ([Conn.Blocked]).
+// A peer can make a connection hold the deliveries that it has credit for, as long as nobody settles them; Config.MaxPartial
+// bytes of unfinished ones and of what its links are called; Config.MaxLinks links; and Config.MaxOutput bytes that it does
+// not read, and then Input takes no more from it ([Conn.Blocked]). What this side sends to one that gives credit and does not
+// settle is the handler's to bound: [Link.Outstanding].
 package engine

@@ -23,7 +23,7 @@ func FuzzServer(f *testing.F) {
 	f.Add(appendFrame(appendFrame(appendFrame(both, 0, &frame.Detach{Handle: 1}), 0, &frame.End{}), 0, &frame.Close{}), byte(0))
 	f.Fuzz(func(t *testing.T, in []byte, cut byte) {
 		cfg := Config{MaxFrameSize: 2048, MaxPartial: 10_000, MaxMessageSize: 5000, MaxOutput: 4000, IncomingWindow: 50, ChannelMax: 3, HandleMax: 3}
-		play(t, cfg, append([]byte(frame.ProtocolAMQP), in...), int(cut))
+		play(t, serverOf(t, cfg), append([]byte(frame.ProtocolAMQP), in...), int(cut))
 	})
 }
 
@@ -35,18 +35,23 @@ func FuzzSASL(f *testing.F) {
 	f.Add(say(nil, &frame.SASLInit{Mechanism: "PLAIN", InitialResponse: []byte("\x00a\x00b")}))
 	f.Add(say(say(nil, &frame.SASLInit{Mechanism: "SCRAM-SHA-256", InitialResponse: []byte("n,,n=user,r=abc")}), &frame.SASLResponse{Response: []byte("c=biws,r=abc,p=AAAA")}))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		c := play(t, Config{Checker: &sasl.Checker{Mechanisms: []string{sasl.Plain, sasl.ScramSHA256}}}, append([]byte(frame.ProtocolSASL), in...), 50)
-		if c.layer == atAMQP {
+		s := serverOf(t, Config{Checker: &sasl.Checker{Mechanisms: []string{sasl.Plain, sasl.ScramSHA256}}})
+		play(t, s, append([]byte(frame.ProtocolSASL), in...), 50)
+		if s.c.layer == atAMQP {
 			t.Error("somebody got in")
 		}
 	})
 }
 
-// play lets a server take the bytes in pieces, with handlers that do a little of everything.
-func play(t *testing.T, cfg Config, in []byte, cut int) *Conn {
+func serverOf(t *testing.T, cfg Config) *side {
 	s := &side{t: t}
 	cfg.ContainerID = "server"
 	s.c = NewServer(cfg, s)
+	return s
+}
+
+// play lets a side take the bytes in pieces, with handlers that do a little of everything.
+func play(t *testing.T, s *side, in []byte, cut int) {
 	n := 0
 	s.attach = func(l *Link) {
 		if n++; n%5 == 0 {
@@ -78,7 +83,7 @@ func play(t *testing.T, cfg Config, in []byte, cut int) *Conn {
 			if !s.over {
 				t.Errorf("over with %v, and nobody was told", err)
 			}
-			return s.c
+			return
 		}
 		cut = k - used
 		if used == 0 && k == len(rest) {
@@ -90,7 +95,6 @@ func play(t *testing.T, cfg Config, in []byte, cut int) *Conn {
 	if s.c.links != 0 || len(s.c.names) != 0 {
 		t.Errorf("%d links are left, %d names", s.c.links, len(s.c.names))
 	}
-	return s.c
 }
 
 func bounded(t *testing.T, c *Conn) {
@@ -106,4 +110,35 @@ func bounded(t *testing.T, c *Conn) {
 			t.Errorf("%d unsettled deliveries", s.in.live)
 		}
 	}
+}
+
+// FuzzClient lets a server say anything.
+func FuzzClient(f *testing.F) {
+	open := appendFrame([]byte(frame.ProtocolAMQP), 0, &frame.Open{ContainerID: "peer", MaxFrameSize: 512})
+	begin := appendFrame(open, 0, &frame.Begin{RemoteChannel: frame.Some[uint16](0), IncomingWindow: 5, OutgoingWindow: 5, HandleMax: 5})
+	up, down := receiver("up"), sender("down")
+	down.Handle = 1
+	both := appendFrame(appendFrame(begin, 0, &up), 0, &down)
+	onDown := transfer(0)
+	onDown.Handle = 1
+	f.Add(open, byte(7))
+	f.Add(appendFrame(both, 0, onDown), byte(200))
+	f.Add(appendFrame(both, 0, &frame.Flow{IncomingWindow: 9, Handle: frame.Some[uint32](0), LinkCredit: frame.Some[uint32](9)}), byte(20))
+	f.Add(appendFrame(both, 0, &frame.Detach{Handle: 1, Error: frame.Error{Condition: frame.NotFound}}), byte(20))
+	f.Fuzz(func(t *testing.T, in []byte, cut byte) {
+		s := &side{t: t}
+		s.c = NewClient(Config{ContainerID: "client", MaxFrameSize: 2048, MaxPartial: 10_000, MaxOutput: 4000, ChannelMax: 3, HandleMax: 3}, s)
+		session, err := s.c.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range []frame.Attach{sender("up"), receiver("down")} {
+			l, err := session.Attach(a, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Grant(2)
+		}
+		play(t, s, in, int(cut))
+	})
 }

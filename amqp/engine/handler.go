@@ -34,7 +34,7 @@ type LinkHandler interface {
 	// Delivery.RemotelySettled. The handler is to call d.Settle then, or later.
 	Settled(l *Link, d *Delivery)
 	// Detached is called once, as the last of all, when the peer, the engine, or the end of the session has ended the link, or
-	// the peer has answered our Link.Detach. closed says that the peer (or who else it was) does not mean to resume it. What is not settled
-	// stays the handler's: see Link.Unsettled.
+	// the peer has answered our Link.Detach. closed says that it is not to be resumed. What is not settled stays the handler's:
+	// see Link.Unsettled.
 	Detached(l *Link, closed bool, err *frame.Error)
 }

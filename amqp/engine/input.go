@@ -17,12 +17,12 @@ var (
 const headerSize = 8
 
 // Input takes the bytes p from the peer, as many whole frames as there are, and returns how many bytes it took. What
-// remains is to come again, with more; need is then how many bytes it takes for the next frame, if that is known already,
-// else 0. It takes nothing while the connection is [Conn.Blocked]. p may be used again afterwards. The driver takes the output after
+// remains is to come again, with more; need is then how many bytes the next frame takes, if that is known already, else 0.
+// It takes nothing while the connection is [Conn.Blocked]. p may be used again afterwards. The driver takes the output after
 // it, whatever it returns.
 //
-// The error is io.EOF after an orderly end, or why the connection is over; it stays. The output then ends with what the peer is
-// told, and the driver closes the socket after that.
+// The error is io.EOF after an orderly end, or why the connection is over; it stays. The output then ends with what the peer
+// is told, and the driver closes the socket after that.
 func (c *Conn) Input(p []byte, now time.Time) (consumed, need int, err error) {
 	c.enter()
 	defer c.leave()
@@ -51,8 +51,8 @@ func (c *Conn) Input(p []byte, now time.Time) (consumed, need int, err error) {
 	return consumed, 0, c.over
 }
 
-// look reports, with one lock, what matters before the next frame: that a handler is to be told something, or that Input is to take
-// nothing.
+// look reports, with one lock, what matters before the next frame: that a handler is to be told something, or that Input is
+// to take nothing.
 func (c *Conn) look() (stirred, blocked bool) {
 	c.mu.Lock()
 	c.deaf = c.closeSent

@@ -1,8 +1,8 @@
 package engine
 
-// A ledger finds the deliveries of one direction of a session by their ids, which rise by one from each to the next. What is
-// removed leaves a gap until half of it are gaps: whatever order deliveries are settled in, a step costs next to nothing and the size
-// follows their number.
+// A ledger finds the deliveries of one direction of a session by their ids, which rise. What is removed leaves a gap until
+// half of it are gaps: whatever order deliveries are settled in, a step costs next to nothing, and the size follows their
+// number.
 type ledger struct {
 	entries []entry
 	live    int

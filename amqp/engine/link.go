@@ -43,8 +43,7 @@ type Link struct {
 	available uint32 // what the sender said that it has
 	lingering uint32 // of a receiver: deliveries that wait for the sender to settle
 	drain     bool
-	flow      bool // in s.due2
-	echo      bool // the peer wants to hear the flow state, whatever it is
+	flow      bool // in s.flows
 	waits     bool // in s.waiting
 	clogged   bool // in c.clogged
 	refused   bool // Send was, for want of window or room
@@ -77,9 +76,9 @@ func (l *Link) Remote() *frame.Attach {
 	return l.remote
 }
 
-// Attach attaches a link: a names it, says its role (of this end), modes, terminus, and all else; the handle is chosen here. If a sender
-// resumes, a.Unsettled is what it has from before [AMQP 2.6.13]. h.Attached or h.Detached tells how the peer answers; a sender
-// may not send and credit is not given before that.
+// Attach attaches a link: a names it, says the role of this end, the modes, the terminus and all else, but for the handle.
+// Who resumes has in a.Unsettled what it knows from before [AMQP 2.6.13]. h.Attached or h.Detached tells how the peer answers;
+// before that nothing can be sent, and the peer does not hear of credit.
 //
 // The error is [ErrDetached] if the session is over, [ErrLimit] if the peer takes no more links, [ErrTooLarge] if the attach
 // does not fit into a frame of the peer, or [ErrBusy] if a link of that name is attached and the peer has not answered yet.
@@ -102,11 +101,11 @@ func (s *Session) Attach(a frame.Attach, h LinkHandler) (*Link, error) {
 	l.handle = handle
 	l.second = a.ReceiverSettleMode == frame.ReceiveSecond
 	l.mode = a.SenderSettleMode
-	if err := l.sendAttach(&a); err != nil {
-		return nil, err
-	}
 	if old != nil {
 		old.steal()
+	}
+	if err := l.sendAttach(&a); err != nil {
+		return nil, err
 	}
 	s.byHandle[handle] = l
 	c.enlist(l)
@@ -124,7 +123,7 @@ func (c *Conn) enlist(l *Link) {
 	c.links++
 }
 
-// Accept answers the attach of the peer. What a leaves empty is taken from the peer's: source, target, and modes as it asked for them.
+// Accept answers the attach of the peer, with the modes that it asked for, and with its source and target where a has none.
 // a.Unsettled is what this end has from before [AMQP 2.6.13]. The error is [ErrDetached] if the peer has given up, or
 // [ErrTooLarge] if the answer does not fit into a frame of the peer: then the link has been refused.
 func (l *Link) Accept(a frame.Attach) error {

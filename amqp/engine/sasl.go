@@ -134,7 +134,7 @@ func (c *Conn) choose(body []byte) error {
 		return err
 	}
 	c.asking.x = x
-	say(c, &frame.SASLInit{Mechanism: frame.Symbol(name), InitialResponse: first, Hostname: frame.Opt[string]{V: c.cfg.Hostname, OK: c.cfg.Hostname != ""}})
+	say(c, &frame.SASLInit{Mechanism: frame.Symbol(name), InitialResponse: first, Hostname: c.hostname()})
 	return nil
 }
 

@@ -33,13 +33,14 @@ type Session struct {
 
 	in, out  ledger
 	settled  []settlement
-	due2     []*Link // the peer is to be told their flow state
+	flows    []*Link // the peer is to be told their flow state
 	waiting  []*Link // for the window: Send was refused, or a message is not out as a whole
 	byHandle []*Link // our handles
 	byRemote []*Link // the peer's handles
 }
 
-// Begin begins a session. The error is [ErrLimit] if the peer takes no more of them, or [ErrDetached] after the end of the connection.
+// Begin begins a session. The error is [ErrLimit] if the peer takes no more of them, or [ErrDetached] after the end of the
+// connection.
 func (c *Conn) Begin() (*Session, error) {
 	c.mu.Lock()
 	defer c.unlock()
@@ -149,7 +150,7 @@ func (s *Session) kill(err *frame.Error) {
 			}
 		}
 	}
-	s.byHandle, s.byRemote, s.due2, s.waiting, s.settled = nil, nil, nil, nil, nil
+	s.byHandle, s.byRemote, s.flows, s.waiting, s.settled = nil, nil, nil, nil, nil
 	s.c.post(event{kind: ended, s: s, err: err})
 }
 
