@@ -27,12 +27,7 @@ func typeByName(name string) (frame.Type, bool) {
 
 // typeByLetter returns the type that a letter stands for, Absent for none.
 func typeByLetter(c byte) frame.Type {
-	for t := frame.Null; t <= frame.Described; t++ {
-		if letters[t] == c {
-			return t
-		}
-	}
-	return frame.Absent
+	return frame.Type(max(strings.IndexByte(letters, c), 0))
 }
 
 // appendText writes a simple value as text; ok is false for the others. What [appendScalar] makes of it is the same value, but for some of the
@@ -135,9 +130,9 @@ func appendScalar(b []byte, t frame.Type, text string) (_ []byte, ok bool) {
 		n, err := strconv.ParseFloat(text, 64)
 		return frame.AppendDouble(b, n), err == nil
 	case frame.Decimal32, frame.Decimal64, frame.Decimal128:
-		codes := map[frame.Type]byte{frame.Decimal32: 0x74, frame.Decimal64: 0x84, frame.Decimal128: 0x94}
-		b, err := hex.AppendDecode(append(b, codes[t]), []byte(text))
-		return b, err == nil && len(text) == 8<<(t-frame.Decimal32)
+		size := t - frame.Decimal32 // 0: four bytes, and twice as many each
+		b, err := hex.AppendDecode(append(b, 0x74+byte(size)<<4), []byte(text))
+		return b, err == nil && len(text) == 8<<size
 	case frame.Char:
 		r, n := utf8.DecodeRuneInString(text)
 		return frame.AppendChar(b, r), n == len(text) && n > 0 && (r != utf8.RuneError || n > 1)
