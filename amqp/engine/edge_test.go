@@ -330,3 +330,28 @@ func TestPartialOfAll(t *testing.T) {
 		t.Error(r, p.client.log)
 	}
 }
+
+// A sender that drains says so itself, also if there is nothing to drain [AMQP 2.6.7].
+func TestDrainIsAnswered(t *testing.T) {
+	for credit := range uint32(3) {
+		r := opened(t, Config{})
+		down := receiver("down")
+		r.say(0, &down)
+		r.server.flow = func(l *Link) {
+			if l.Draining() {
+				send(t, l, Outgoing{Tag: []byte("a")})
+				l.Drained()
+			}
+		}
+		r.hear()
+		r.say(0, &frame.Flow{IncomingWindow: 9, Handle: frame.Some[uint32](0), LinkCredit: frame.Some(credit), Drain: true})
+		var f frame.Flow
+		frames := r.hear()
+		if err := f.Decode(frames[len(frames)-1].Body); err != nil {
+			t.Fatal(err)
+		}
+		if !f.Drain || !f.LinkCredit.OK || f.LinkCredit.V != 0 || f.DeliveryCount.V != credit || len(frames) != 1+int(min(credit, 1)) {
+			t.Errorf("%d: %+v", credit, f)
+		}
+	}
+}

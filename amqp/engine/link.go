@@ -42,7 +42,8 @@ type Link struct {
 	granted   uint32 // of a receiver: credit that the peer does not know of yet
 	available uint32 // what the sender said that it has
 	lingering uint32 // of a receiver: deliveries that wait for the sender to settle
-	drain     bool
+	drain     bool   // the receiver wants that
+	draining  bool   // and the sender has not answered yet
 	flow      bool // in s.flows
 	waits     bool // in s.waiting
 	clogged   bool // in c.clogged

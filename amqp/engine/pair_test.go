@@ -149,6 +149,9 @@ func TestDrain(t *testing.T) {
 	drained := false
 	p.client.flow = func(l *Link) { drained = l.Credit() == 0 }
 	in.Drain()
+	if out.Draining() {
+		t.Error("before it was asked")
+	}
 	p.settle()
 	if !drained || out.Credit() != 0 || fmt.Sprint(p.client.got) != "[last]" {
 		t.Error(drained, out.Credit(), p.client.got)

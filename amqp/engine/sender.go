@@ -87,6 +87,9 @@ func (l *Link) send(m *Outgoing) (*Delivery, error) {
 	l.credit--
 	l.count++
 	l.transfer(&t, m.Payload)
+	if l.credit == 0 {
+		l.drained()
+	}
 	return d, nil
 }
 
@@ -174,7 +177,7 @@ func (l *Link) Credit() uint32 {
 func (l *Link) Draining() bool {
 	l.s.c.mu.Lock()
 	defer l.s.c.mu.Unlock()
-	return l.drain
+	return l.draining
 }
 
 // Drained says that the sender has nothing more at the moment. If the receiver drains, the credit is used up with this
@@ -182,13 +185,19 @@ func (l *Link) Draining() bool {
 func (l *Link) Drained() {
 	c := l.s.c
 	c.mu.Lock()
-	if l.sender && l.drain && l.rest == nil {
-		l.count += l.credit
-		l.credit = 0
-		l.drain = false
-		l.wantFlow()
+	if l.sender {
+		l.drained()
 	}
 	c.unlock()
+}
+
+// drained answers a receiver that drains. It needs mu.
+func (l *Link) drained() {
+	if l.draining {
+		l.count += l.credit
+		l.credit, l.draining = 0, false
+		l.wantFlow()
+	}
 }
 
 // flowSender takes the flow state of the receiver [AMQP 2.6.7]. It needs mu.
@@ -198,7 +207,10 @@ func (l *Link) flowSender(f *frame.Flow) {
 		credit := int64(int32(count-l.count)) + int64(f.LinkCredit.V)
 		l.credit = uint32(min(max(credit, 0), 1<<32-1))
 	}
-	l.drain = f.Drain
+	l.drain, l.draining = f.Drain, f.Drain
+	if l.credit == 0 {
+		l.drained() // there is nothing to drain
+	}
 	if l.attachSent {
 		l.s.c.post(event{kind: flowed, l: l})
 	}
