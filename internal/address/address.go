@@ -43,6 +43,15 @@ func AMQP() Family {
 		{"amqp", "5672", false, false}, {"amqps", "5671", true, false}, {"amqpws", "80", false, true}, {"amqpwss", "443", true, true}}}
 }
 
+// Plain returns the schemes without TLS, for people to read: "mqtt:// or ws://".
+func (f Family) Plain() string { return f.known[0].name + ":// or " + f.known[2].name + "://" }
+
+// Encrypted returns those with TLS.
+func (f Family) Encrypted() string { return f.known[1].name + ":// or " + f.known[3].name + "://" }
+
+// Example returns an address to dial.
+func (f Family) Example() string { return f.known[0].name + "://HOST:" + f.known[0].port }
+
 // Of reads SCHEME://HOST:PORT, with /PATH for a WebSocket. What else u may hold, such as a user, is for the caller to look
 // at. An error says what is wrong, and not with which address.
 func (f Family) Of(u *url.URL) (Address, error) {

@@ -2,6 +2,6 @@ package client
 
 // CheckFiles reads the files that c names, and returns what is wrong with them.
 func (c *Config) CheckFiles() error {
-	_, err := c.TLS.load("")
+	_, err := c.TLS.Load("")
 	return err
 }

@@ -21,13 +21,15 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/address"
+	"github.com/linkspan/linkspan/internal/dial"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
 // A Client is the endpoint of one broker. Its way up is [Client.Run], its way down [Client.Send].
 type Client struct {
 	cfg     Config
-	targets []target
+	targets []dial.Target
 	filters []string // wanted, without repeats
 	state   State    // nil: none
 	log     *slog.Logger
@@ -73,7 +75,7 @@ func New(cfg Config, filters []string, state State, log *slog.Logger) *Client {
 		}
 	}
 	for _, text := range cfg.Dial {
-		t, _ := parseTarget(text) // Validate has said what is wrong with it
+		t, _ := dial.Parse(address.MQTT(), text) // Validate has said what is wrong with it
 		c.targets = append(c.targets, t)
 	}
 	for n := range cfg.Workers {
@@ -152,7 +154,7 @@ func (c *Client) pace(ctx context.Context) bool {
 	}
 	c.attempt = turn.Add(pacing)
 	c.mu.Unlock()
-	return ctx.Err() == nil && sleep(ctx, turn.Sub(now))
+	return ctx.Err() == nil && dial.Sleep(ctx, turn.Sub(now))
 }
 
 // shared reports whether subscriptions are shared with other workers or processes.

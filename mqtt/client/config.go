@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/address"
+	"github.com/linkspan/linkspan/internal/dial"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -101,14 +103,11 @@ type Will struct {
 	Retain bool `yaml:"retain"`
 }
 
-// Reconnect is how long to wait before the next attempt to connect. Each pause is twice as long as the one before, less up to half
-// of it by chance, so that many clients of one broker do not come back all at once.
-type Reconnect struct {
-	// Min is the first pause, default 250ms.
-	Min time.Duration `yaml:"min"`
-	// Max is the longest pause, default 30s.
-	Max time.Duration `yaml:"max"`
-}
+// Reconnect is how long to wait before the next attempt to connect.
+type Reconnect = dial.Reconnect
+
+// TLSConfig is how a TLS connection is made and verified.
+type TLSConfig = dial.TLSConfig
 
 // The values of Config.Mode.
 const (
@@ -131,7 +130,7 @@ func DefaultConfig() Config {
 		RetainHandling:   1,
 		Workers:          1,
 		Mode:             ModeOne,
-		Reconnect:        Reconnect{Min: 250 * time.Millisecond, Max: 30 * time.Second},
+		Reconnect:        dial.DefaultReconnect(),
 		AckTimeout:       30 * time.Second,
 		DrainTimeout:     5 * time.Second,
 	}
@@ -145,17 +144,17 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	check(len(c.Dial) > 0, "dial: no address; write mqtt://HOST:1883")
+	check(len(c.Dial) > 0, "dial: no address; write %s", address.MQTT().Example())
 	encrypted := false
 	for _, text := range c.Dial {
-		t, err := parseTarget(text)
+		t, err := dial.Parse(address.MQTT(), text)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("dial: %w", err))
 		}
 		encrypted = encrypted || t.TLS
 	}
-	check(encrypted || len(c.Dial) == 0 || c.TLS.zero(), "tls: no address of dial is encrypted; use mqtts:// or wss://")
-	if err := c.TLS.validate(); err != nil {
+	check(encrypted || len(c.Dial) == 0 || c.TLS.IsZero(), "tls: no address of dial is encrypted; use %s", address.MQTT().Encrypted())
+	if err := c.TLS.Validate(); err != nil {
 		errs = append(errs, err)
 	}
 	_, known := versions[c.Version]

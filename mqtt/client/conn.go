@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/dial"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -17,7 +18,7 @@ import (
 type conn struct {
 	w       *worker
 	nc      net.Conn
-	target  target
+	target  dial.Target
 	version packet.Version
 	limits  Limits
 	clean   bool // we asked for a new session
@@ -84,7 +85,7 @@ const (
 	largeBuffer = 1 << 20
 )
 
-func newConn(w *worker, nc net.Conn, t target, v packet.Version) *conn {
+func newConn(w *worker, nc net.Conn, t dial.Target, v packet.Version) *conn {
 	c := &conn{
 		w: w, nc: nc, target: t, version: v, since: time.Now(),
 		ended:   make(chan struct{}),
@@ -117,7 +118,7 @@ func (c *conn) fail(err error) {
 	c.once.Do(func() {
 		c.failure = why(err)
 		close(c.ended)
-		_ = c.nc.SetReadDeadline(past)
+		_ = c.nc.SetReadDeadline(dial.Past())
 	})
 }
 

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/address"
+	"github.com/linkspan/linkspan/internal/dial"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -39,7 +41,7 @@ func (w *worker) connect(ctx context.Context) (*conn, error) {
 }
 
 // targets returns where to connect to: where the broker has sent us, which is away then, or what is configured.
-func (w *worker) targets() (all []target, away *target) {
+func (w *worker) targets() (all []dial.Target, away *dial.Target) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if away = w.elsewhere; away == nil {
@@ -48,11 +50,11 @@ func (w *worker) targets() (all []target, away *target) {
 	if !w.moved {
 		w.elsewhere = nil // once
 	}
-	return []target{*away}, away
+	return []dial.Target{*away}, away
 }
 
 // redirect is for a broker that names another [MQTT 4.11].
-func (w *worker) redirect(r packet.Reason, reference string, from target) {
+func (w *worker) redirect(r packet.Reason, reference string, from dial.Target) {
 	w.log.Warn("the broker sends us elsewhere", "reason", r.String(), "server_reference", reference, "follow", w.c.cfg.FollowRedirect)
 	if !w.c.cfg.FollowRedirect || r != packet.UseAnotherServer && r != packet.ServerMoved {
 		return
@@ -61,8 +63,8 @@ func (w *worker) redirect(r packet.Reason, reference string, from target) {
 	if len(fields) == 0 {
 		return
 	}
-	scheme, _, _ := strings.Cut(from.text, "://")
-	t, err := parseTarget(scheme + "://" + fields[0] + from.Path)
+	scheme, _, _ := strings.Cut(from.Text, "://")
+	t, err := dial.Parse(address.MQTT(), scheme+"://"+fields[0]+from.Path)
 	if err != nil {
 		w.log.Warn("the broker's server reference is no address", "err", err)
 		return
@@ -77,7 +79,7 @@ func (w *worker) redirect(r packet.Reason, reference string, from target) {
 const hangups = 3
 
 // connectTo finds the version that the broker takes. One that has been found is kept until it is refused.
-func (w *worker) connectTo(ctx context.Context, t target) (*conn, error) {
+func (w *worker) connectTo(ctx context.Context, t dial.Target) (*conn, error) {
 	tries := versions[w.c.cfg.Version]
 	if w.version != 0 {
 		tries = []packet.Version{w.version}
@@ -129,17 +131,17 @@ func versionRefused(err error) answer {
 var errHungUp = errors.New("the other side hung up on CONNECT: no MQTT broker, one that wants TLS (mqtts), or one that does not take this version, or us")
 
 // open makes one connection, up to the broker's CONNACK.
-func (w *worker) open(ctx context.Context, t target, v packet.Version) (*conn, error) {
+func (w *worker) open(ctx context.Context, t dial.Target, v packet.Version) (*conn, error) {
 	bounded, cancel := context.WithTimeout(ctx, w.c.cfg.ConnectTimeout)
 	defer cancel()
-	nc, err := dial(bounded, t, &w.c.cfg.TLS, v)
+	nc, err := dial.Open(bounded, t, &w.c.cfg.TLS, subprotocol(v))
 	if err != nil {
-		return nil, err
+		return nil, unreached(err)
 	}
 	c := newConn(w, nc, t, v)
 	deadline, _ := bounded.Deadline()
 	_ = nc.SetDeadline(deadline)
-	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(past) })
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(dial.Past()) })
 	err = c.introduce()
 	if !stop() && err == nil {
 		err = ctx.Err()
@@ -150,6 +152,14 @@ func (w *worker) open(ctx context.Context, t target, v packet.Version) (*conn, e
 	}
 	_ = nc.SetDeadline(time.Time{})
 	return c, nil
+}
+
+// subprotocol is what a WebSocket has to carry [MQTT-6.0.0-3].
+func subprotocol(v packet.Version) string {
+	if v == packet.V31 {
+		return "mqttv3.1"
+	}
+	return "mqtt"
 }
 
 // introduce sends CONNECT and takes CONNACK [MQTT 3.1], [MQTT 3.2].

@@ -38,7 +38,7 @@ func Probe(ctx context.Context, cfg Config) (ProbeResult, error) {
 	if err != nil {
 		return ProbeResult{}, fmt.Errorf("cannot connect to the broker: %w", err)
 	}
-	r := ProbeResult{URL: c.target.text, Version: c.version.String(), Limits: c.limits}
+	r := ProbeResult{URL: c.target.Text, Version: c.version.String(), Limits: c.limits}
 	c.start()
 	defer c.finish()
 	if c.version < packet.V5 {

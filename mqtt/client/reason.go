@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/dial"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -24,6 +25,21 @@ func (f *failure) Unwrap() error { return f.err }
 
 func failed(cause Cause, format string, args ...any) *failure {
 	return &failure{cause: cause, err: fmt.Errorf(format, args...)}
+}
+
+// unreached is an attempt to dial that failed.
+func unreached(err error) *failure {
+	var at *dial.Error
+	cause := CauseNetwork
+	if errors.As(err, &at) {
+		switch at.Stage {
+		case dial.TLS:
+			cause = CauseTLS
+		case dial.WebSocket:
+			cause = CauseProtocol
+		}
+	}
+	return failedWith(cause, err)
 }
 
 // violation is for a broker that breaks the protocol. It is told the reason, with MQTT 5 [MQTT-4.13.1-1].

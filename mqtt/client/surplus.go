@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/dial"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -64,7 +65,7 @@ func (w *worker) untilQuiet(ctx context.Context, c *conn) error {
 		w.mu.Lock()
 		before := w.in.opened
 		w.mu.Unlock()
-		if !sleep(ctx, w.c.quiet) {
+		if !dial.Sleep(ctx, w.c.quiet) {
 			return ctx.Err()
 		}
 		if err := w.window.WaitEmpty(ctx); err != nil {

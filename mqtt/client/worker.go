@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/dial"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
@@ -32,7 +32,7 @@ type worker struct {
 	known   []Subscription // of the session
 	sure    bool           // it has no others
 	loose   bool           // it had others, of which messages may still come
-	pause   time.Duration  // before the last attempt
+	pauses  dial.BackOff   // between attempts
 	said    string         // the problem that was logged last
 
 	size   uint64                   // of the window
@@ -42,8 +42,8 @@ type worker struct {
 	conn      *conn // nil: none
 	in        inbox
 	out       outbox
-	elsewhere *target // where the broker sent us; nil: nowhere
-	moved     bool    // for good
+	elsewhere *dial.Target // where the broker sent us; nil: nowhere
+	moved     bool         // for good
 }
 
 func newWorker(c *Client, n int, id string) *worker {
@@ -89,29 +89,13 @@ func (w *worker) untilSettled(ctx context.Context) {
 	}
 }
 
-// steady is how long a connection lasts that lets the next pause begin with the shortest again.
-const steady = 5 * time.Second
-
 // backOff waits before the next attempt, longer each time.
 func (w *worker) backOff(ctx context.Context, c *conn) bool {
-	r := w.c.cfg.Reconnect
-	if c != nil && time.Since(c.since) > steady {
-		w.pause = 0
+	var lasted time.Duration
+	if c != nil {
+		lasted = time.Since(c.since)
 	}
-	w.pause = min(max(2*w.pause, r.Min), r.Max)
-	return sleep(ctx, w.pause/2+rand.N(w.pause/2+1))
-}
-
-// sleep waits, and reports whether ctx is still going on.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return w.pauses.Wait(ctx, w.c.cfg.Reconnect, lasted)
 }
 
 func causeOf(err error) Cause {
@@ -146,9 +130,9 @@ func (w *worker) connected(c *conn) {
 		s.Resumed.Add(1)
 	}
 	w.said = ""
-	w.log.Info("connected", "url", c.target.text, "version", c.version.String(), "session_present", c.present)
+	w.log.Info("connected", "url", c.target.Text, "version", c.version.String(), "session_present", c.present)
 	w.c.note(w, func(s *Status) {
-		s.Connected, s.Since, s.URL, s.Version = true, c.since, c.target.text, c.version.String()
+		s.Connected, s.Since, s.URL, s.Version = true, c.since, c.target.Text, c.version.String()
 		s.SessionPresent, s.Limits = c.present, c.limits
 	})
 }
@@ -161,7 +145,7 @@ func (w *worker) lost(c *conn, err error) {
 	cause := causeOf(err)
 	w.c.stats.Losses[cause].Add(1)
 	var f *failure
-	if cause == CauseNetwork && errors.As(err, &f) && f.remote && time.Since(c.since) < steady {
+	if cause == CauseNetwork && errors.As(err, &f) && f.remote && time.Since(c.since) < dial.Steady {
 		w.evicted++
 	} else {
 		w.evicted = 0

@@ -1,4 +1,4 @@
-package client
+package dial
 
 import (
 	"crypto/tls"
@@ -42,13 +42,14 @@ var tlsVersions = map[string]uint16{
 	"1.3": tls.VersionTLS13,
 }
 
-func (c *TLSConfig) zero() bool {
+// IsZero reports whether nothing is set.
+func (c *TLSConfig) IsZero() bool {
 	return c.CA == "" && c.Cert == "" && c.Key == "" && c.KeyPassword == "" && c.ServerName == "" && len(c.Ciphers) == 0 &&
 		c.MinVersion == "" && !c.AnyName && !c.Insecure
 }
 
-// validate returns what is wrong with c without reading files.
-func (c *TLSConfig) validate() error {
+// Validate returns what is wrong with c, without reading files.
+func (c *TLSConfig) Validate() error {
 	var errs []error
 	if (c.Cert == "") != (c.Key == "") {
 		errs = append(errs, errors.New("tls.cert and tls.key: one without the other; set both"))
@@ -77,8 +78,8 @@ func cipherSuite(name string) (id uint16, ok bool) {
 	return 0, false
 }
 
-// load reads the files and returns the configuration for a connection to host.
-func (c *TLSConfig) load(host string) (*tls.Config, error) {
+// Load reads the files, and returns the configuration for a connection to host.
+func (c *TLSConfig) Load(host string) (*tls.Config, error) {
 	t := &tls.Config{
 		MinVersion: tlsVersions[c.MinVersion],
 		ServerName: c.ServerName,

@@ -1,4 +1,4 @@
-package client
+package dial
 
 import (
 	"crypto"
@@ -82,11 +82,11 @@ func TestEncryptedKeys(t *testing.T) {
 			if err := os.WriteFile(c.Cert, selfSigned(t, plain), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := c.load("host"); err != nil {
+			if _, err := c.Load("host"); err != nil {
 				t.Fatal(err)
 			}
 			c.KeyPassword = "wrong"
-			if _, err := c.load("host"); err == nil || !strings.Contains(err.Error(), "key.pem") {
+			if _, err := c.Load("host"); err == nil || !strings.Contains(err.Error(), "key.pem") {
 				t.Fatalf("%v", err)
 			}
 		})

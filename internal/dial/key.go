@@ -1,4 +1,4 @@
-package client
+package dial
 
 import (
 	"crypto/aes"

@@ -1,4 +1,4 @@
-package client
+package dial
 
 import (
 	"bufio"
@@ -11,15 +11,10 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/linkspan/linkspan/internal/websocket"
-	"github.com/linkspan/linkspan/mqtt/packet"
 )
 
-// upgrade asks for a WebSocket [MQTT 6].
-func upgrade(nc net.Conn, t target, v packet.Version) (net.Conn, error) {
-	protocol := "mqtt" // [MQTT-6.0.0-3]
-	if v == packet.V31 {
-		protocol = "mqttv3.1"
-	}
+// upgrade asks for a WebSocket that carries protocol [RFC 6455, 4].
+func upgrade(nc net.Conn, t Target, protocol string) (net.Conn, error) {
 	scheme := "ws://"
 	if t.TLS {
 		scheme = "wss://"
@@ -37,6 +32,9 @@ func upgrade(nc net.Conn, t target, v packet.Version) (net.Conn, error) {
 	}
 	return &webSocket{Conn: nc, rest: br, frames: websocket.NewReader(websocket.Client)}, nil
 }
+
+// largeBuffer is the size from which a buffer is not kept for what comes later.
+const largeBuffer = 1 << 20
 
 // webSocket carries a byte stream in binary frames: one is written for each Write.
 type webSocket struct {
