@@ -164,7 +164,7 @@ func (c *Conn) opened(o *frame.Open) error {
 }
 
 // Close ends the connection, in order: nothing can be sent afterwards, and Closed is called when the peer has answered. err
-// is what the peer is told; nil: nothing.
+// is what the peer is told; nil: nothing. Before the layer of AMQP has begun it does nothing: the driver closes the socket.
 func (c *Conn) Close(err *frame.Error) {
 	c.mu.Lock()
 	c.close(err)

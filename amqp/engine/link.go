@@ -44,10 +44,10 @@ type Link struct {
 	lingering uint32 // of a receiver: deliveries that wait for the sender to settle
 	drain     bool   // the receiver wants that
 	draining  bool   // and the sender has not answered yet
-	flow      bool // in s.flows
-	waits     bool // in s.waiting
-	clogged   bool // in c.clogged
-	refused   bool // Send was, for want of window or room
+	flow      bool   // in s.flows
+	waits     bool   // in s.waiting
+	clogged   bool   // in c.clogged
+	refused   bool   // Send was, for want of window or room
 
 	maxMessage uint64 // bytes; 0: any
 	errant     uint32 // transfers that may still come though we have detached
