@@ -158,14 +158,14 @@ func TestMQTTAndAMQP(t *testing.T) {
   - {from: "mqtt:sensors/#", to: kafka:sensors, key: "{topic}"}
   - {from: "amqp:sensors/{rest...}", to: kafka:sensors, key: "sensors/{rest}"}
   - {from: kafka:sensors, to: "mqtt:{key}"}`))
-	d, c := r.device("d"), r.app()
+	d, pub, c := r.device("d"), r.device("pub"), r.app()
 	d.Subscribe(1, packet.Subscription{Filter: "sensors/+/temp", QoS: 2})
 	receiver := c.Receiver("sensors/#", 10)
 	reading := &packet.Publish{Topic: "sensors/a/temp", Payload: []byte("21.5"), QoS: 1, Retain: true, PacketID: 1}
 	reading.Properties.ContentType = "text/plain"
 	reading.Properties.Set(packet.ContentType)
-	d.Send(reading)
-	d.ExpectAck(packet.PUBACK, 1, packet.Success)
+	pub.Send(reading)
+	pub.ExpectAck(packet.PUBACK, 1, packet.Success)
 	var echo packet.Publish
 	d.Expect(packet.PUBLISH, &echo)
 	d.Send(&packet.Ack{Type: packet.PUBACK, PacketID: echo.PacketID})
