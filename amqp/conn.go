@@ -222,8 +222,9 @@ func (c *conn) tick() error {
 	if err != nil {
 		return err
 	}
-	for _, due := range []time.Time{c.drained(now), c.l.grace()} {
-		next = sooner(next, due)
+	next = sooner(next, c.drained(now))
+	if grace := c.l.grace(); now.Before(grace) {
+		next = sooner(next, grace)
 	}
 	if !c.opened {
 		next = sooner(next, limit)

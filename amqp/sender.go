@@ -116,6 +116,9 @@ func (s *sender) hand(d *engine.Delivery, payload []byte) bool {
 		return true
 	}
 	l.stats.Received.Add(1)
+	if d.RemotelySettled() {
+		l.stats.Settled.Add(1)
+	}
 	l.to.Send(l.sending, m, settle)
 	s.handing.Unlock()
 	return true
