@@ -17,9 +17,13 @@ var shared = map[string]func() (*harness.Site, error){
 	"artemis": shareable("artemis"), "hivemq": shareable("hivemq"),
 }
 
+// started are the shared ones that run.
 var started struct {
 	sync.Mutex
-	sites []*harness.Site
+	sites []interface {
+		Log() string
+		Close()
+	}
 }
 
 func shareable(kind string) func() (*harness.Site, error) {
@@ -40,7 +44,7 @@ func siteConfig(kind, dir, extra string) harness.SiteConfig {
 	return harness.SiteConfig{Kind: kind, Dir: dir, Parts: world.parts, Certs: world.certs, Extra: extra}
 }
 
-// closeSites ends the shared brokers. Their logs are shown if a test has failed.
+// closeSites ends all that is shared. Their logs are shown if a test has failed.
 func closeSites(failed bool) {
 	started.Lock()
 	defer started.Unlock()

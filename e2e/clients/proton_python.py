@@ -13,7 +13,7 @@ from proton.reactor import ApplicationEvent, Container, EventInjector
 
 STATES = {"accepted": Disposition.ACCEPTED, "rejected": Disposition.REJECTED, "released": Disposition.RELEASED, "modified": Disposition.MODIFIED}
 NAMES = {state: name for name, state in STATES.items()}
-NUMBERS = {"int": int32, "uint": uint, "long": int, "ulong": ulong, "string": str}
+VALUES = {"int": lambda v: int32(int(v)), "uint": lambda v: uint(int(v)), "long": int, "ulong": lambda v: ulong(int(v)), "string": str}
 
 
 def encode(b):
@@ -88,7 +88,7 @@ class Driver(Handler):
             link.snd_settle_mode = Link.SND_UNSETTLED
         link.rcv_settle_mode = Link.RCV_SECOND if "second" in q else Link.RCV_FIRST
         filters = zip(*(q["all"].get(k, []) for k in ("filterName", "filterType", "filterValue")))
-        filters = {symbol(n): NUMBERS[t](v) for n, t, v in filters}
+        filters = {symbol(n): VALUES[t](v) for n, t, v in filters}
         if filters:
             link.source.filter.put_dict(filters)
         link.tests_name = (q["conn"], q["link"])
@@ -137,8 +137,9 @@ class Driver(Handler):
 
     def do_drop(self, q):
         conn = self.conns[q["conn"]]
-        conn.transport.close_tail()
-        conn.transport.close_head()
+        if conn.transport:  # else it is gone already
+            conn.transport.close_tail()
+            conn.transport.close_head()
 
     def do_close(self, q):
         self.conns[q["conn"]].close()

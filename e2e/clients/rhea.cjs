@@ -25,6 +25,8 @@ function emit(conn, event, fields) {
 }
 
 const reason = (error) => (error ? { condition: error.condition, description: error.description || '' } : {});
+// granted tells whether a terminus came with an attach; without one a detach follows. rhea makes an object of null, too.
+const granted = (terminus) => terminus && terminus.value !== null;
 const closed = (name, error) => emit(name, 'closed', error || { condition: 'socket', description: 'closed' });
 
 function connect(q, name) {
@@ -66,7 +68,7 @@ function attach(q, name) {
   if (q.get('role') === 'sender') {
     options.snd_settle_mode = q.has('settled') ? 1 : 0;
     l = conn.open_sender({ ...options, target: terminus, autosettle: true });
-    l.on('sender_open', () => l.remote.attach.target && emit(name, 'attached', { link }));
+    l.on('sender_open', () => granted(l.remote.attach.target) && emit(name, 'attached', { link }));
     l.on('sender_close', () => emit(name, 'detached', { link, ...reason(l.error) }));
     l.on('sender_error', () => emit(name, 'detached', { link, ...reason(l.error) }));
     const outcome = (state) => (c) => emit(name, 'outcome', {
@@ -87,7 +89,7 @@ function attach(q, name) {
       });
     }
     l = conn.open_receiver({ ...options, source: terminus, credit_window: 0, autoaccept: false, autosettle: false });
-    l.on('receiver_open', () => l.remote.attach.source && emit(name, 'attached', { link }));
+    l.on('receiver_open', () => granted(l.remote.attach.source) && emit(name, 'attached', { link }));
     l.on('receiver_close', () => emit(name, 'detached', { link, ...reason(l.error) }));
     l.on('receiver_error', () => emit(name, 'detached', { link, ...reason(l.error) }));
     l.on('receiver_drained', () => {
@@ -116,10 +118,8 @@ function send(q, name) {
 
 function flow(q, name) {
   const l = conns[name].links[q.get('link')];
-  if (q.has('drain')) {
-    l.drain = true;
-  }
   l.add_credit(Number(q.get('credit')));
+  if (q.has('drain')) l.drain_credit();
 }
 
 function settle(q) {
