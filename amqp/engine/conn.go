@@ -132,7 +132,7 @@ func (c *Conn) open() {
 		DesiredCapabilities: c.cfg.DesiredCapabilities,
 		Properties:          c.cfg.Properties,
 	}
-	emit(c, 0, &o)
+	c.emit(0, &o)
 }
 
 func (c *Conn) hostname() frame.Opt[string] {
@@ -184,7 +184,7 @@ func (c *Conn) close(err *frame.Error) {
 			c.out = s.flush(c.out)
 		}
 	}
-	emit(c, 0, &frame.Close{Error: clip(err)})
+	c.emit(0, &frame.Close{Error: clip(err)})
 	c.closeSent = true
 }
 
@@ -215,11 +215,6 @@ func (c *Conn) finish(err error) {
 		var e *frame.Error
 		errors.As(err, &e)
 		for _, s := range c.local {
-			if s != nil {
-				s.kill(e)
-			}
-		}
-		for _, s := range c.peer {
 			if s != nil {
 				s.kill(e)
 			}

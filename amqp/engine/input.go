@@ -126,7 +126,7 @@ func (c *Conn) speak() error {
 // header takes a whole protocol header.
 func (c *Conn) header(h string) error {
 	switch {
-	case h == frame.ProtocolAMQP && (c.layer == atAMQPHeader || c.client && c.cfg.Credentials == nil || !c.client && !c.needsSASL()):
+	case h == frame.ProtocolAMQP && (c.layer == atAMQPHeader || !c.needsSASL()):
 		c.layer = atAMQP
 		if !c.client {
 			c.mu.Lock()

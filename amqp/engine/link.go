@@ -176,7 +176,7 @@ func (l *Link) sendAttach(a *frame.Attach) error {
 	}
 	c := l.s.c
 	before := len(c.out)
-	emit(c, l.s.channel, a)
+	c.emit(l.s.channel, a)
 	terminus := a.Source != nil || a.Target != nil || a.Coordinator != nil
 	if c.openGot && terminus && len(c.out)-before > c.remoteMax {
 		c.out = c.out[:before]
@@ -220,7 +220,7 @@ func (l *Link) detach(closed bool, err *frame.Error) {
 	c.out = l.s.flush(c.out)
 	l.detachSent = true
 	l.errant = uint32(max(int32(l.limit-l.count), 0))
-	emit(c, l.s.channel, &frame.Detach{Handle: l.handle, Closed: closed, Error: clip(err)})
+	c.emit(l.s.channel, &frame.Detach{Handle: l.handle, Closed: closed, Error: clip(err)})
 }
 
 // fail detaches the link for a violation of the peer [AMQP 2.6.5], and tells the handler at once. It needs mu.

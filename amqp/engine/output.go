@@ -38,7 +38,7 @@ var holders = sync.Pool{New: func() any { return new(buffer) }}
 type performative interface{ Append(b []byte) []byte }
 
 // emit writes one frame. It needs mu.
-func emit[P performative](c *Conn, channel uint16, p P) {
+func (c *Conn) emit(channel uint16, p performative) {
 	if !c.ready {
 		c.held = appendFrame(c.held, channel, p)
 		return
@@ -47,7 +47,7 @@ func emit[P performative](c *Conn, channel uint16, p P) {
 	c.out = appendFrame(c.out, channel, p)
 }
 
-func appendFrame[P performative](b []byte, channel uint16, p P) []byte {
+func appendFrame(b []byte, channel uint16, p performative) []byte {
 	at := len(b)
 	b = frame.BeginFrame(b, frame.TypeAMQP, channel)
 	b = p.Append(b)

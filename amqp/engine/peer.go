@@ -42,7 +42,7 @@ func (c *Conn) begun(channel uint16, b *frame.Begin) error {
 	s.handleMax = min(s.handleMax, b.HandleMax)
 	put(&c.peer, uint32(channel), s)
 	if answer {
-		emit(c, s.channel, s.begin())
+		c.emit(s.channel, s.begin())
 	}
 	return nil
 }

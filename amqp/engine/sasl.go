@@ -20,13 +20,17 @@ type negotiation struct {
 	rounds int
 }
 
-// needsSASL reports whether a server wants to know who its peer is.
+// needsSASL reports whether it does not do without SASL: a server that wants to know who its peer is, or a client that
+// says who it is.
 func (c *Conn) needsSASL() bool {
-	return !c.client && !slices.Contains(c.cfg.Checker.Offered(c.cfg.External), sasl.Anonymous)
+	if c.client {
+		return c.cfg.Credentials != nil
+	}
+	return !slices.Contains(c.cfg.Checker.Offered(c.cfg.External), sasl.Anonymous)
 }
 
 // say sends a frame of SASL.
-func say[P performative](c *Conn, p P) {
+func (c *Conn) say(p performative) {
 	c.mu.Lock()
 	c.grab()
 	at := len(c.out)
@@ -47,7 +51,7 @@ func (c *Conn) beginSASL() {
 	for _, name := range c.cfg.Checker.Offered(c.cfg.External) {
 		m.Mechanisms = append(m.Mechanisms, frame.Symbol(name))
 	}
-	say(c, &m)
+	c.say(&m)
 }
 
 // negotiate takes one frame of SASL.
@@ -102,10 +106,10 @@ func (c *Conn) judge(message []byte) error {
 	case err != nil:
 		return c.deny(err)
 	case !done:
-		say(c, &frame.SASLChallenge{Challenge: answer})
+		c.say(&frame.SASLChallenge{Challenge: answer})
 		return nil
 	}
-	say(c, &frame.SASLOutcome{Code: frame.SASLOK, AdditionalData: answer})
+	c.say(&frame.SASLOutcome{Code: frame.SASLOK, AdditionalData: answer})
 	c.mu.Lock()
 	c.user = c.asking.x.User()
 	c.mu.Unlock()
@@ -115,7 +119,7 @@ func (c *Conn) judge(message []byte) error {
 
 // deny says no to a client, and not why.
 func (c *Conn) deny(err error) error {
-	say(c, &frame.SASLOutcome{Code: frame.SASLAuth})
+	c.say(&frame.SASLOutcome{Code: frame.SASLAuth})
 	return err
 }
 
@@ -134,7 +138,7 @@ func (c *Conn) choose(body []byte) error {
 		return err
 	}
 	c.asking.x = x
-	say(c, &frame.SASLInit{Mechanism: frame.Symbol(name), InitialResponse: first, Hostname: c.hostname()})
+	c.say(&frame.SASLInit{Mechanism: frame.Symbol(name), InitialResponse: first, Hostname: c.hostname()})
 	return nil
 }
 
@@ -148,7 +152,7 @@ func (c *Conn) respond(body []byte) error {
 	if err != nil {
 		return err
 	}
-	say(c, &frame.SASLResponse{Response: notNil(answer)})
+	c.say(&frame.SASLResponse{Response: notNil(answer)})
 	return nil
 }
 

@@ -51,7 +51,7 @@ func (c *Conn) Begin() (*Session, error) {
 	if s == nil {
 		return nil, ErrLimit
 	}
-	emit(c, s.channel, s.begin())
+	c.emit(s.channel, s.begin())
 	return s, nil
 }
 
@@ -127,7 +127,7 @@ func (s *Session) end(err *frame.Error) {
 	s.c.grab()
 	s.c.out = s.flush(s.c.out)
 	s.ended = true
-	emit(s.c, s.channel, &frame.End{Error: clip(err)})
+	s.c.emit(s.channel, &frame.End{Error: clip(err)})
 }
 
 // fail ends the session for a violation of the peer, and tells the handlers at once. It needs mu.
