@@ -67,6 +67,7 @@ type dialer struct {
 	b    *bridge
 	mode string        // client.ModeOne or ModeAll
 	dial func() broker // makes the client of a run
+	mute bool          // it does not tell the broker of refusals
 
 	owned atomic.Bool            // this process runs it
 	last  atomic.Pointer[dialed] // the run that goes on, or the last one; nil: there was none
@@ -84,7 +85,7 @@ func newDialer(m *member, name string) *dialer {
 	if cfg.Mode == client.ModeAll {
 		state.key = name + "/" + cfg.ClientID
 	}
-	return &dialer{name: name, b: b, mode: cfg.Mode, dial: func() broker {
+	return &dialer{name: name, b: b, mode: cfg.Mode, mute: true, dial: func() broker {
 		return mqttBroker{client.New(cfg, b.routes.Filters(name), state, b.log)}
 	}}
 }
@@ -123,7 +124,12 @@ func (d *dialed) connect(ctx context.Context) error {
 	d.owned.Store(true)
 	defer d.owned.Store(false)
 	return together(ctx, []func(context.Context) error{
-		func(ctx context.Context) error { return d.broker.Run(ctx, mute{d.b.uplink}) },
+		func(ctx context.Context) error {
+			if d.mute {
+				return d.broker.Run(ctx, mute{d.b.uplink})
+			}
+			return d.broker.Run(ctx, d.b.uplink)
+		},
 		func(ctx context.Context) error {
 			return d.direct.Run(ctx, d.guard(d.b.routes.DownlinkTo(d.name, d.broker)))
 		},
