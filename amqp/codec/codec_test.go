@@ -235,8 +235,9 @@ func messages(t testing.TB) map[string][]byte {
 		"none": {0xc1, 1, 0}, "none, wide": {0xd1, 0, 0, 0, 4, 0, 0, 0, 0}, "wide": {0xd1, 0, 0, 0, 10, 0, 0, 0, 2, 0xa1, 1, 'k', 0xa1, 1, 'v'},
 		"wide key":  {0xc1, 10, 2, 0xb1, 0, 0, 0, 1, 'k', 0xa1, 1, 'v'},
 		"null key":  pairs(frame.AppendString[string], "k\x00", []byte{0x41}, "b", []byte{0xa1, 1, 'v'}),
-		"many":      many(t, 300),
-		"some more": many(t, 40),
+		"many":      many(300),
+		"some more": many(40),
+		"too many":  many(maxUserProperties + 1),
 		"long":      pairs(frame.AppendString[string], "k", frame.AppendString(nil, strings.Repeat("v", 70000)), "b", []byte{0x41}),
 	} {
 		out["application properties: "+name] = append(section(frame.CodeApplicationProperties, m), section(frame.CodeData, []byte{0xa0, 0})...)
@@ -247,7 +248,7 @@ func messages(t testing.TB) map[string][]byte {
 	return out
 }
 
-func many(t testing.TB, n int) []byte {
+func many(n int) []byte {
 	b := frame.BeginMap(nil)
 	for i := range n {
 		b = frame.AppendInt(frame.AppendString(b, fmt.Sprintf("key-%d", i)), int32(i))

@@ -131,6 +131,9 @@ func TestHopsPassEncodedProperties(t *testing.T) {
 	if !slices.Contains(m.UserProperties, linkspan.Property{Key: hops, Value: "1"}) {
 		t.Fatalf("got %v", m.UserProperties)
 	}
+	if m := read(t, Native, append(section(frame.CodeApplicationProperties, many(maxUserProperties+1)), section(frame.CodeData, []byte{0xa0, 0})...)); len(m.UserProperties) > 0 {
+		t.Errorf("%d user properties", len(m.UserProperties))
+	}
 	m.UserProperties = []linkspan.Property{{Key: hops, Value: "2"}}
 	got := decode(t, Native.Append(nil, m, Annotate{}))
 	if text := describe(got.ApplicationProperties.Value()); text != "map(string(k\x00):boolean(true),string(linkspan-hops):string(2),)" {

@@ -164,10 +164,17 @@ func (r *reader) correlation(id frame.Value) {
 	}
 }
 
+// maxUserProperties is how many application properties become user properties, since each takes more memory than its bytes (P6).
+const maxUserProperties = 1000
+
 // application reads the application properties: as user properties, simple values as text, and the letters of their types.
 func (r *reader) application() {
 	all, m := r.msg.ApplicationProperties, r.m
 	if all == nil {
+		return
+	}
+	if all.Len() > maxUserProperties {
+		r.sayBytes(headerApplicationProps, all)
 		return
 	}
 	from, whole, strings := len(m.Scratch), true, true
