@@ -111,7 +111,7 @@ func BenchmarkReceive(b *testing.B) {
 
 // An idle connection with one session and one link costs little, after messages have been, too.
 func TestIdleMemory(t *testing.T) {
-	const n = 500
+	const n = 200
 	const most = 4 << 10 // of the engine: socket and nodes need some of the 10 KiB as well
 	before := heap()
 	all := make([]*joined, n)

@@ -315,7 +315,7 @@ func TestCreditOf100(t *testing.T) {
 	p.settle()
 	in := p.server.links[0]
 	in.Grant(100)
-	const all = 100_000
+	const all = 100_000 / slowdown
 	sent, settled := 0, 0
 	var held []*Delivery
 	p.server.take = func(_ *Link, d *Delivery, _ []byte) { held = append(held, d) }
