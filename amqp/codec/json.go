@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"io"
 	"strconv"
 
 	"github.com/linkspan/linkspan/amqp/frame"
@@ -110,8 +111,11 @@ type jsonReader struct {
 func appendFromJSON(b, text, types []byte) (_ []byte, ok bool) {
 	r := jsonReader{tokens: json.NewDecoder(bytes.NewReader(text)), typed: types != nil, types: borrow(types)}
 	r.tokens.UseNumber()
-	b, _, ok = r.value(b)
-	return b, ok && r.types == "" && !r.tokens.More()
+	if b, _, ok = r.value(b); !ok || r.types != "" {
+		return b, false
+	}
+	_, err := r.tokens.Token()
+	return b, err == io.EOF
 }
 
 // value reads one value, and returns its type.

@@ -206,6 +206,29 @@ func TestForeignMessages(t *testing.T) {
 	}
 }
 
+// TestHeadersThatLie: a value that is not what the headers of another program say of it is handed on as it is.
+func TestHeadersThatLie(t *testing.T) {
+	const document = `{"body":{"type":"amqpValue","section":`
+	for _, c := range [][3]string{
+		{"unheard-of", "", "x"}, {"int", "", "x"}, {"string", "", "\xff"}, {"symbol", "", "ü"}, {"data 3", "", "x"}, {"data x", "", "x"}, {"data 1", "", "xy"}, {"encoded", "", "x"}, {"message", "", "x"},
+		{"uuid", "", "f81d4fae7dec11d0a76500a0c91e6bf6"}, {"char", "", "ab"}, {"decimal32", "", "00"}, {"boolean", "", "yes"}, {"null", "", "x"},
+		{"json", "", "[1]"}, {"json", "[", "[1]"}, {"json", "i", "[1]"}, {"json", "[i", "1"}, {"json", "[ii", "[1]"}, {"json", "[i", "[1"}, {"json", "[i", "[1]]"}, {"json", "[?", "[1]"}, {"json", "[i", "[300000000000]"},
+		{"json", "{", `{"a":1}`}, {"json", "{s", `{"a":1}`}, {"json", "{si", `{"a":x}`}, {"json", "{ii", `{"a":1}`}, {"json", "{sisi", `{"a":1,"a":2}`}, {"json", "{si", "[1]"}, {"json", "#si", `{"value":1}`},
+		{"json", "#si", `{"descriptor":"a","value":"x"}`}, {"json", "@", "[]"}, {"json", "@is", `[1,"x"]`}, {"json", "@i", `["x"]`}, {"json", "@#sini", `[{"descriptor":"a","value":1}]`},
+		{"json-sequence", "i", "1"}, {"json-sequence", "[", "[]"}, {"json-sequence", "[i", "[1]"}, {"json-sequence", "x", "["},
+		{"document", "i", "{"}, {"document", "i", "{}"}, {"document", "", document + "1}}"}, {"document", "i", document + `"x"}}`}, {"document 3", "", `{"body":{"type":"data","section":"AP8="}}`},
+	} {
+		m := &linkspan.Message{Payload: []byte(c[2]), AMQP: []linkspan.Header{{Key: headerBody, Value: []byte(c[0])}, {Key: headerBodyTypes, Value: []byte(c[1])}, {Key: "amqp.later", Value: nil}}}
+		if got, want := describeBody(t, Native.Append(nil, m, Annotate{})), describeBody(t, frame.AppendData(nil, c[2])); got != want {
+			t.Errorf("%q: got %s", c, got)
+		}
+	}
+	m := &linkspan.Message{Payload: []byte("x"), AMQP: []linkspan.Header{{Key: headerBody, Value: []byte(bodyDocument)}, {Key: headerBodyEncoded, Value: []byte("x")}}}
+	if got := describeBody(t, JSON.Append(nil, m, Annotate{})); got != "75 binary(eA==);" {
+		t.Errorf("got %s", got)
+	}
+}
+
 // TestNames: the codecs have names, and there are no others.
 func TestNames(t *testing.T) {
 	for _, c := range codecs() {
