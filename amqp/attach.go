@@ -64,7 +64,7 @@ func (c *conn) Attaching(link *engine.Link) engine.LinkHandler {
 
 // refuse answers an attach with an error. Any goroutine.
 func (c *conn) refuse(link *engine.Link, err *frame.Error) {
-	c.l.stats.Refused.Add(1)
+	c.l.stats.Refused.add(err.Condition)
 	c.l.log.Debug("link refused", "container", c.container, "link", link.Name(), "err", err)
 	link.Refuse(err)
 }

@@ -52,8 +52,9 @@ func (c *conn) attachLive(link *engine.Link, filter string, answer frame.Attach)
 	r.session.Subscribe([]session.Subscription{sub}, func(granted []session.SubscribeResult) { failed = granted[0].Err })
 	if failed != nil {
 		r.session.Close(false)
-		link.Detach(true, subscribeError(failed))
-		c.l.stats.Refused.Add(1)
+		err := subscribeError(failed)
+		link.Detach(true, err)
+		c.l.stats.Refused.add(err.Condition)
 		return r, nil
 	}
 	c.l.stats.LiveReceivers.Add(1)

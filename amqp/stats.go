@@ -20,7 +20,7 @@ type Stats struct {
 	Senders       atomic.Int64  // attached now
 	Receivers     atomic.Int64  // attached now: of groups
 	LiveReceivers atomic.Int64  // attached now: of live messages
-	Refused       atomic.Uint64 // attaches refused, and links detached with an error
+	Refused       Refusals      // attaches refused
 	Stolen        atomic.Uint64 // links that moved to another connection of the same container [AMQP 2.6.1]
 
 	// Uplink: deliveries of senders.

@@ -210,6 +210,9 @@ func TestAMQPRefusals(t *testing.T) {
 			t.Errorf("%s: %v, want %s", address, err, want)
 		}
 	}
+	if got := r.metric(`linkspan_amqp_links_refused_total{endpoint="apps",reason="io.strimzi:no-group-id"}`); got != "3" {
+		t.Errorf("%s counted", got)
+	}
 	if got := c.Sender("elsewhere").Send(data("x")); got.Kind != frame.Rejected || got.Error.Condition == "" {
 		t.Errorf("no route: %+v", got)
 	}

@@ -34,6 +34,14 @@ func amqpFamilies() []family {
 					set(float64(s.LiveReceivers.Load()), name, "live")
 				}
 			}, "endpoint", "kind"),
+		counter("amqp_links_refused_total", "Links that were refused, by condition.",
+			func(b *bridge, set func(float64, ...string)) {
+				for name, s := range stats[amqp.Stats](b) {
+					for condition, n := range s.Refused.All() {
+						set(float64(n), name, condition)
+					}
+				}
+			}, "endpoint", "reason"),
 		counter("amqp_links_stolen_total", "Links that moved to another connection of the same client.",
 			perListener(func(s *amqp.Stats) uint64 { return s.Stolen.Load() }), "endpoint"),
 		counter("amqp_received_bytes_total", "Bytes of AMQP from clients.",
