@@ -97,17 +97,17 @@ func (w *writer) properties(b []byte) []byte {
 	}
 	f.text(to, s.to != nil || to != "")
 	f.text(borrow(s.subject), s.subject != nil)
+	replyTo := m.ResponseTopic
 	if s.replyTo != nil {
-		f.text(borrow(s.replyTo), true)
-	} else {
-		f.text(m.ResponseTopic, m.ResponseTopic != "")
+		replyTo = borrow(s.replyTo)
 	}
-	if f.next(s.correlationID != nil || m.CorrelationData != nil) {
-		if s.correlationID != nil {
-			f.b = parseIdentifier(f.b, borrow(s.correlationID))
-		} else {
-			f.b = parseIdentifier(f.b, borrow(m.CorrelationData))
-		}
+	f.text(replyTo, s.replyTo != nil || replyTo != "")
+	correlation := s.correlationID
+	if correlation == nil {
+		correlation = m.CorrelationData
+	}
+	if f.next(correlation != nil) {
+		f.b = parseIdentifier(f.b, borrow(correlation))
 	}
 	if f.next(m.ContentType != "" && isASCII(m.ContentType)) {
 		f.b = frame.AppendSymbol(f.b, m.ContentType)
