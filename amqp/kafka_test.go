@@ -16,12 +16,13 @@ type memory struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	topics  map[string][][]*linkspan.Message // by partition
-	places  map[string]int                   // what groups have settled: group, topic and partition
+	places  map[string]int                   // the settled prefix of each group, topic and partition
+	beyond  map[string]map[int]bool          // settled offsets that are not in the prefix yet
 	letters []string                         // dead letters: payload and reason
 }
 
 func newMemory(topics map[string]int) *memory {
-	k := &memory{topics: map[string][][]*linkspan.Message{}, places: map[string]int{}}
+	k := &memory{topics: map[string][][]*linkspan.Message{}, places: map[string]int{}, beyond: map[string]map[int]bool{}}
 	k.changed = sync.NewCond(&k.mu)
 	for name, partitions := range topics {
 		k.topics[name] = make([][]*linkspan.Message, partitions)
@@ -66,7 +67,7 @@ func (k *memory) Partition(p group.Partition) group.Source {
 	return m
 }
 
-// settled counts what groups have settled.
+// settled returns how many records of a topic are behind a group.
 func (k *memory) settled(group, topic string) (n int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -74,6 +75,18 @@ func (k *memory) settled(group, topic string) (n int) {
 		n += k.places[place(group, topic, p)]
 	}
 	return n
+}
+
+// settle moves the position of a group over the settled prefix. Called with k locked.
+func (k *memory) settle(at string, offset int) {
+	if k.beyond[at] == nil {
+		k.beyond[at] = map[int]bool{}
+	}
+	k.beyond[at][offset] = true
+	for k.beyond[at][k.places[at]] {
+		delete(k.beyond[at], k.places[at])
+		k.places[at]++
+	}
 }
 
 func place(group, topic string, p int) string { return fmt.Sprint(group, " ", topic, " ", p) }
@@ -198,9 +211,9 @@ func (m *member) settle(r *linkspan.Message, offset int, err error) {
 	m.open--
 	switch {
 	case err == nil:
-		m.k.places[at]++
+		m.k.settle(at, offset)
 	case linkspan.IsPermanent(err):
-		m.k.places[at]++
+		m.k.settle(at, offset)
 		m.k.letters = append(m.k.letters, string(r.Payload)+": "+err.Error())
 	default:
 		m.back[at] = append(m.back[at], offset)
