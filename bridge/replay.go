@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/group"
 	"github.com/linkspan/linkspan/route"
 )
 
@@ -239,8 +240,13 @@ func (s *sender) down(m *linkspan.Message, l *Letter) error {
 	if err != nil {
 		return fmt.Errorf("its header %s is no number", headerPartition)
 	}
+	ofReceivers := m.Record.Header(headerAddress) != nil || strings.Contains(l.Reason, group.ErrUndeliverable.Error())
 	headers := slices.DeleteFunc(m.Record.Headers, func(h linkspan.Header) bool { return addedToLetters(h.Key) })
 	m.Record = linkspan.Record{Topic: l.Topic, Partition: int32(partition), Key: m.Record.Key, Tombstone: m.Record.Tombstone, Headers: headers}
+	if ofReceivers { // no route has led to them: they read the topic as a group
+		m.Record.Headers = append(headers, linkspan.Header{Key: route.HeaderFor, Value: []byte(l.Endpoint)})
+		return nil
+	}
 	e := s.routes.ExplainDown(m)
 	switch {
 	case e.Err != nil:

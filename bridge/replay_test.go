@@ -157,7 +157,8 @@ func TestReplayDown(t *testing.T) {
 	b.put("pump", "open", down("plant-b", "down", "2")...)
 	b.put("pump", "shut", down("plant-a", "located", "0")...)
 	b.put("pump", "stop", down("", "located", "0")...)
-	if total, lines := b.replay(Replay{}); total != (ReplayTotal{Sent: 3}) {
+	b.put("order", "rejected", append(down("apps", "located", "0"), "linkspan.address", "located/group.id/g")...) // no route leads to a receiver
+	if total, lines := b.replay(Replay{}); total != (ReplayTotal{Sent: 4}) {
 		t.Fatalf("%+v %q", total, lines)
 	}
 	for _, c := range []struct {
@@ -165,12 +166,12 @@ func TestReplayDown(t *testing.T) {
 		partition int32
 		payloads  string
 		to        []string
-	}{{"down", 2, "open", []string{"plant-b"}}, {"located", 0, "shut stop", []string{"plant-a", ""}}} {
+	}{{"down", 2, "open", []string{"plant-b"}}, {"located", 0, "shut stop rejected", []string{"plant-a", "", "apps"}}} {
 		var payloads []string
 		for i, m := range b.in(c.topic, c.partition) {
 			payloads = append(payloads, string(m.Payload))
 			got := headersOf(m)
-			if len(got) != 4 || got[0] != "h=v" || got[1] != "linkspan.hops=1" || got[2] != "linkspan.for="+c.to[i] || !strings.HasPrefix(got[3], "linkspan.replayed=0:") || string(m.Record.Key) != "pump" {
+			if len(got) != 4 || got[0] != "h=v" || got[1] != "linkspan.hops=1" || got[2] != "linkspan.for="+c.to[i] || !strings.HasPrefix(got[3], "linkspan.replayed=0:") || len(m.Record.Key) < 4 {
 				t.Errorf("%s %q", m.Record.Key, got)
 			}
 		}
@@ -178,7 +179,7 @@ func TestReplayDown(t *testing.T) {
 			t.Errorf("%s: %q", c.topic, payloads)
 		}
 	}
-	if total, _ := b.replay(Replay{}); total != (ReplayTotal{Before: 3}) {
+	if total, _ := b.replay(Replay{}); total != (ReplayTotal{Before: 4}) {
 		t.Errorf("again: %+v", total)
 	}
 }
