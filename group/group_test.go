@@ -22,7 +22,6 @@ func want(t *testing.T, what string, got, want []string) {
 func TestReceiversShareAGroup(t *testing.T) {
 	inWorld(t, 4, func(t *testing.T, w *world) {
 		p := w.process(Options{})
-		defer p.stop()
 		a, b := p.link("g", "t", plenty).accepts(), p.link("g", "t", plenty).accepts()
 		other := p.link("h", "t", plenty).accepts()
 		w.until("members", func() bool { return w.members("g") == 1 && w.members("h") == 1 })
@@ -59,7 +58,6 @@ func TestSettledPrefixOutlivesAKill(t *testing.T) {
 		}
 		p.kill()
 		p = w.process(Options{})
-		defer p.stop()
 		b := p.link("g", "t", plenty).accepts()
 		want(t, "after the kill", payloads(b.wait(16)), numbered(4, 20))
 		w.until("the commit", func() bool { return sum(w.committed("g", "t")) == 20 })
@@ -72,7 +70,6 @@ func TestOutcomes(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		w.feed("t", 0, 0, 6)
 		p := w.process(Options{})
-		defer p.stop()
 		a := p.link("g", "t", 4)
 		list := a.wait(4)
 		for _, o := range []Outcome{{State: Released}, {State: Modified, DeliveryFailed: true}} {
@@ -107,7 +104,6 @@ func TestOutcomes(t *testing.T) {
 func TestUndeliverableHere(t *testing.T) {
 	inWorld(t, 2, func(t *testing.T, w *world) {
 		p := w.process(Options{})
-		defer p.stop()
 		a, b := p.link("g", "t", plenty), p.link("g", "t", plenty)
 		w.until("the partitions", func() bool { return w.members("g") == 1 })
 		w.feed("t", 0, 0, 3)
@@ -142,7 +138,6 @@ func TestZeroCredit(t *testing.T) {
 		p := w.process(Options{}, func(cfg *kafka.Config) {
 			cfg.Consumer.MaxInFlight, cfg.Consumer.FetchMaxBytes, cfg.Consumer.FetchMaxPartitionBytes = 10, 2048, 1024
 		})
-		defer p.stop()
 		a := p.link("g", "t", 0)
 		for i := range 50 {
 			w.feed("t", 0, 100*i, 100*i+100)
@@ -177,14 +172,12 @@ func TestZeroCredit(t *testing.T) {
 func TestSurplusReceiver(t *testing.T) {
 	inWorld(t, 2, func(t *testing.T, w *world) {
 		p := w.process(Options{})
-		defer p.stop()
 		a, b := p.link("g", "t", plenty).accepts(), p.link("g", "t", plenty).accepts()
 		c := p.link("g", "t", plenty).accepts()
 		if a.idled() != 0 || b.idled() != 0 || c.idled() != 1 {
 			t.Fatalf("told: %d, %d, %d times", a.idled(), b.idled(), c.idled())
 		}
 		q := w.process(Options{IdleAfter: time.Minute})
-		defer q.stop()
 		far := q.link("g", "t", plenty).accepts()
 		w.until("both members", func() bool { return w.members("g") == 2 })
 		pass(time.Minute) // each has one
@@ -215,7 +208,6 @@ func TestLeavingGivesBackInOrder(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		w.feed("t", 0, 0, 30)
 		p := w.process(Options{})
-		defer p.stop()
 		a, b := p.link("g", "t", 20), p.link("g", "t", plenty).accepts()
 		list := a.wait(20)
 		for _, i := range []int{5, 6, 17} {
@@ -253,7 +245,6 @@ func TestLeavingGivesBackInOrder(t *testing.T) {
 func TestPartitionMovesWhenSettled(t *testing.T) {
 	inWorld(t, 2, func(t *testing.T, w *world) {
 		p := w.process(Options{MovePatience: 10 * time.Second})
-		defer p.stop()
 		a := p.link("g", "t", plenty)
 		w.feed("t", 0, 0, 5)
 		w.feed("t", 1, 0, 5)
@@ -303,6 +294,7 @@ func TestProcessesShareAGroup(t *testing.T) {
 		}
 		feed(0, 10)
 		a.wait(40)
+		w.until("the commits", func() bool { return sum(w.committed("g", "t")) == 40 })
 		b := q.link("g", "t", plenty).accepts()
 		w.until("both members", func() bool { return w.members("g") == 2 })
 		pass(time.Minute)

@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -26,32 +27,59 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 type world struct {
 	t       testing.TB
 	cluster *kfake.Cluster
-	wire    kfake.VirtualNetwork
+	dial    dialer
 	admin   *kgo.Client
 	sender  *kafka.Client
+	watch   watcher // nil: nobody
+	running []*process
+	made    int
 }
 
-// inWorld runs a test in time that passes only when nothing else is left to do, with a Kafka that has the topic t of so many partitions.
+// A watcher sees what happens in the processes.
+type watcher interface {
+	changed(p *process, ours bool, partitions map[string][]int32)
+	buried(p *process, r linkspan.Record)
+}
+
+// inWorld runs a test in time that passes only when nothing else is left to do, with a Kafka that has the topics t and u of so many
+// partitions. The Kafka client waits for a lock when it commits while it joins a group anew, and such a wait stops that time: tests have
+// nothing to commit when processes join that are not alone.
 func inWorld(t *testing.T, partitions int, test func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t}
+		var wire kfake.VirtualNetwork
+		defer pass(time.Second)
+		newWorld(t, partitions, wire.DialContext, kfake.Ports(9092), kfake.ListenFn(wire.Listen))(test)
+	})
+}
+
+type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// newWorld returns what runs a test with a Kafka that has these options.
+func newWorld(t *testing.T, partitions int, dial dialer, opts ...kfake.Opt) func(test func(t *testing.T, w *world)) {
+	return func(test func(t *testing.T, w *world)) {
+		t.Helper()
+		w := &world{t: t, dial: dial}
 		var err error
-		w.cluster, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(9092), kfake.ListenFn(w.wire.Listen), kfake.SeedTopics(int32(partitions), "t", "u"))
+		w.cluster, err = kfake.NewCluster(append(opts, kfake.NumBrokers(1), kfake.SeedTopics(int32(partitions), "t", "u"))...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer pass(time.Second)
 		defer w.cluster.Close()
-		w.admin, err = kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.Dialer(w.wire.DialContext))
+		w.admin, err = kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.Dialer(dial))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer w.admin.Close()
-		w.sender = w.client(w.wire.DialContext, nil)
+		w.sender = w.client(dial, nil)
 		defer w.sender.Close()
+		defer func() {
+			for len(w.running) > 0 {
+				w.running[0].stop()
+			}
+		}()
 		test(t, w)
-	})
+	}
 }
 
 // pass lets time pass.
@@ -69,7 +97,7 @@ func (w *world) until(what string, ok func() bool) {
 	}
 }
 
-func (w *world) client(dial func(ctx context.Context, network, addr string) (net.Conn, error), change func(*kafka.Config)) *kafka.Client {
+func (w *world) client(dial dialer, change func(*kafka.Config)) *kafka.Client {
 	w.t.Helper()
 	cfg := kafka.Default()
 	cfg.Brokers, cfg.Dial = w.cluster.ListenAddrs(), dial
@@ -133,9 +161,39 @@ func (w *world) members(group string) int {
 	return len(all[group].Members)
 }
 
+// steady waits until no member of a group joins it.
+func (w *world) steady(group string) {
+	w.t.Helper()
+	w.until("a steady group", func() bool {
+		all, err := kadm.NewClient(w.admin).DescribeGroups(w.t.Context(), group)
+		return err == nil && slices.Contains([]string{"Stable", "Empty", "Dead"}, all[group].State)
+	})
+}
+
+// expel removes the members of a group that are of a process, or all: this broker does not notice that one is gone which died while it
+// joined.
+func (w *world) expel(group, process string) {
+	w.t.Helper()
+	all, err := kadm.NewClient(w.admin).DescribeGroups(w.t.Context(), group)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, m := range all[group].Members {
+		if process == "" || m.ClientID == process {
+			req := kmsg.NewPtrLeaveGroupRequest()
+			req.Group = group
+			req.Members = []kmsg.LeaveGroupRequestMember{{MemberID: m.MemberID}}
+			if _, err := req.RequestWith(w.t.Context(), w.admin); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+}
+
 // A process has a registry of its own.
 type process struct {
 	w      *world
+	name   string
 	client *kafka.Client
 	groups *Registry
 	cancel context.CancelFunc
@@ -149,8 +207,10 @@ type process struct {
 }
 
 func (w *world) process(opts Options, change ...func(*kafka.Config)) *process {
-	p := &process{w: w, ended: make(chan error, 1)}
+	w.made++
+	p := &process{w: w, name: fmt.Sprint("process ", w.made), ended: make(chan error, 1)}
 	p.client = w.client(p.dial, func(cfg *kafka.Config) {
+		cfg.ClientID = p.name
 		for _, f := range change {
 			f(cfg)
 		}
@@ -159,11 +219,12 @@ func (w *world) process(opts Options, change ...func(*kafka.Config)) *process {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	go func() { p.ended <- p.groups.Run(ctx) }()
+	w.running = append(w.running, p)
 	return p
 }
 
 func (p *process) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	c, err := p.w.wire.DialContext(ctx, network, addr)
+	c, err := p.w.dial(ctx, network, addr)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -192,6 +253,7 @@ func (p *process) kill() {
 // stop ends p as a signal does.
 func (p *process) stop() {
 	p.w.t.Helper()
+	p.w.running = slices.DeleteFunc(p.w.running, func(q *process) bool { return q == p })
 	p.cancel()
 	if err := <-p.ended; err != nil {
 		p.w.t.Errorf("registry: %v", err)
@@ -201,7 +263,12 @@ func (p *process) stop() {
 
 // Group, Partition and Partitions are Kafka for the registry, with a dead letter topic before its sink.
 func (p *process) Group(name string, changed func(bool, map[string][]int32)) Member {
-	return p.consumer(kafka.ConsumerConfig{Group: name, Apart: true, Changed: changed})
+	return p.consumer(kafka.ConsumerConfig{Group: name, Apart: true, Changed: func(ours bool, partitions map[string][]int32) {
+		if p.w.watch != nil {
+			p.w.watch.changed(p, ours, partitions)
+		}
+		changed(ours, partitions)
+	}})
 }
 
 func (p *process) Partition(s Partition) Source {
@@ -238,12 +305,15 @@ type guard struct {
 }
 
 func (g guard) Send(ctx context.Context, m *linkspan.Message, done func(error)) {
-	payload := string(m.Payload)
+	payload, record := string(m.Payload), m.Record
 	g.Bounded.Send(ctx, m, func(err error) {
 		if linkspan.IsPermanent(err) {
 			g.p.mu.Lock()
 			g.p.letters = append(g.p.letters, payload+": "+err.Error())
 			g.p.mu.Unlock()
+			if g.p.w.watch != nil {
+				g.p.w.watch.buried(g.p, record)
+			}
 			err = nil
 		}
 		done(err)

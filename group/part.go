@@ -161,7 +161,7 @@ func (p *part) stop() {
 	p.stay()
 }
 
-// giveBack takes back all that is unsettled at rc, and leaves p without an owner if that was rc. Nothing is delivered to the next one before
+// giveBack takes back all that is unsettled at rc, which is no receiver of the topic any more, and leaves p without an owner if that was rc. Nothing is delivered to the next one before
 // the source has all of it again. Called with the team locked.
 func (p *part) giveBack(rc *Receiving) {
 	p.mu.Lock()
@@ -172,6 +172,10 @@ func (p *part) giveBack(rc *Receiving) {
 	if p.next == rc || p.owner == nil {
 		p.stay()
 	}
+	for _, h := range p.past {
+		h.not = slices.DeleteFunc(h.not, func(o *Receiving) bool { return o == rc })
+	}
+	p.redirect(rc.topic.receivers)
 	var after *Delivery
 	for d := p.first; d != nil; d = after {
 		after = d.after
@@ -183,9 +187,6 @@ func (p *part) giveBack(rc *Receiving) {
 		}
 		p.team.registry.stats.Returned.Add(1)
 		p.close(d)(errReturned)
-	}
-	for _, h := range p.past {
-		h.not = slices.DeleteFunc(h.not, func(o *Receiving) bool { return o == rc })
 	}
 }
 

@@ -191,6 +191,7 @@ func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
 	}
 	halt()
 	c.kgo.CloseAllowingRebalance()
+	c.kgo.AllowRebalance() // closing polls once more, and what leaves the group beside it would wait for that for ever
 	if ctx.Err() == nil {
 		return context.Cause(working)
 	}
