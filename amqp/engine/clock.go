@@ -34,6 +34,9 @@ func (c *Conn) Tick(now time.Time) (next time.Time, err error) {
 	return next, nil
 }
 
+// Listen says that the driver has not listened to the peer until now, for want of room: so it was not silent, as far as Tick goes.
+func (c *Conn) Listen(now time.Time) { c.heard = now }
+
 // beat sends an empty frame if nothing was written since the last time, which is a quarter of the peer's patience ago: so
 // it is never without a sign of us for more than half of that. It returns when it wants to be called again.
 func (c *Conn) beat(now time.Time) time.Time {

@@ -1,0 +1,240 @@
+package client
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/amqp/engine"
+	"github.com/linkspan/linkspan/amqp/frame"
+)
+
+// A sender sends to one address, over one link of one connection. Guarded by the outbox's mu.
+type sender struct {
+	o       *outbox
+	address string // as the routes know it
+	place   place
+	conn    *conn
+
+	link    *engine.Link // nil: there is no room for another one
+	ready   bool         // the broker has attached it
+	leaving bool         // it is being detached, for being idle
+	used    time.Time    // last
+	waiting []*delivery  // for the link, credit or window
+	flying  int          // sent and not settled
+	sent    uint64
+	failing bool // a message was given back: so is everything until nothing is on its way (P3)
+}
+
+// newSender makes a sender, and asks for its link.
+func (o *outbox) newSender(address string, p place) *sender {
+	s := &sender{o: o, address: address, place: p, conn: o.conn, used: time.Now()}
+	o.senders[address] = s
+	s.attach(s.used)
+	return s
+}
+
+// attach asks for the link if there is room for it, and else has the sender that was idle the longest make some.
+func (s *sender) attach(now time.Time) {
+	o := s.o
+	if o.attached >= o.c.cfg.MaxLinks {
+		var oldest *sender
+		for _, other := range o.senders {
+			if other.idle() && (oldest == nil || other.used.Before(oldest.used)) {
+				oldest = other
+			}
+		}
+		if oldest != nil {
+			oldest.leave()
+		}
+		return
+	}
+	o.named++
+	l, err := o.conn.session.Attach(frame.Attach{
+		Name: fmt.Sprintf("to %s %d", s.address, o.named), Role: frame.Sender, SenderSettleMode: frame.SendUnsettled,
+		Source: &frame.Source{Address: frame.Some(o.c.cfg.ContainerID), ExpiryPolicy: frame.ExpireSessionEnd},
+		Target: &frame.Target{Address: frame.Some(s.place.address), ExpiryPolicy: frame.ExpireSessionEnd, Capabilities: s.place.capabilities()},
+	}, s)
+	if err != nil {
+		return // the connection is about to end, or the broker takes no more links: later
+	}
+	s.link, s.used = l, now
+	o.attached++
+}
+
+// idle reports whether the link is there for nothing.
+func (s *sender) idle() bool {
+	return s.ready && !s.leaving && s.flying == 0 && len(s.waiting) == 0
+}
+
+// leave detaches the link. What comes for the address meanwhile waits for the next one.
+func (s *sender) leave() {
+	s.leaving = true
+	s.link.Detach(true, nil)
+}
+
+// errExpired takes a message out that is of no more use.
+var errExpired = errors.New("expired")
+
+// pump sends what waits, as far as credit and window allow. The caller has mu.
+func (s *sender) pump(over []outcome) []outcome {
+	if !s.ready || s.leaving {
+		return over
+	}
+	for len(s.waiting) > 0 {
+		d := s.waiting[0]
+		now := time.Now()
+		err := errExpired
+		if d.expires.IsZero() || now.Before(d.expires) {
+			err = s.send(d, now)
+		}
+		switch {
+		case errors.Is(err, engine.ErrNoCredit), errors.Is(err, engine.ErrWindow), errors.Is(err, engine.ErrDetached):
+			return over // Flow or Detached goes on
+		case errors.Is(err, engine.ErrTooLarge):
+			err = fmt.Errorf("%w: %d bytes, and the broker takes %d", linkspan.ErrTooLarge, d.size, s.link.Remote().MaxMessageSize)
+		case err == nil:
+		}
+		s.waiting[0] = nil
+		if s.waiting = s.waiting[1:]; len(s.waiting) == 0 {
+			s.waiting = nil
+		}
+		if err != nil {
+			over = s.o.over(over, d, err)
+		}
+	}
+	return over
+}
+
+// send hands a message to the engine.
+func (s *sender) send(d *delivery, now time.Time) error {
+	var tag [8]byte
+	binary.BigEndian.PutUint64(tag[:], s.sent)
+	if _, err := s.link.Send(engine.Outgoing{Tag: tag[:], Payload: d.wire.b, User: d}); err != nil {
+		return err
+	}
+	d.wire.free()
+	d.wire = nil
+	s.sent++
+	s.flying++
+	s.used, d.given = now, now
+	s.o.c.stats.Sent.Add(1)
+	return nil
+}
+
+// giveBack gives back what waits. The caller has mu.
+func (s *sender) giveBack(over []outcome, err error) []outcome {
+	for _, d := range s.waiting {
+		over = s.o.over(over, d, err)
+	}
+	s.waiting = nil
+	return over
+}
+
+var _ engine.LinkHandler = (*sender)(nil)
+
+// Attached sends what has waited for the link.
+func (s *sender) Attached(l *engine.Link) {
+	c := s.o.c
+	c.stats.Senders.Add(1)
+	c.noteLink(s.address, nil)
+	s.o.mu.Lock()
+	s.ready = true
+	over := s.pump(nil)
+	s.o.mu.Unlock()
+	c.finish(over)
+}
+
+// Flow goes on with what waits.
+func (s *sender) Flow(l *engine.Link) {
+	s.o.mu.Lock()
+	over := s.pump(nil)
+	none := len(s.waiting) == 0
+	s.o.mu.Unlock()
+	if none && l.Draining() {
+		l.Drained()
+	}
+	s.o.c.finish(over)
+}
+
+// Transfer is for receivers.
+func (s *sender) Transfer(*engine.Link, *engine.Delivery, []byte) {}
+
+// Settled takes the broker's outcome.
+func (s *sender) Settled(_ *engine.Link, e *engine.Delivery) {
+	state, settled := e.Remote(), e.RemotelySettled()
+	if !state.Kind.Outcome() && !settled {
+		return
+	}
+	d := e.User.(*delivery)
+	e.Settle(frame.State{})
+	o := s.o
+	o.mu.Lock()
+	s.flying--
+	err := verdict(state)
+	var over []outcome
+	if s.failing && !linkspan.IsPermanent(err) {
+		err = errBehind // though it may have been accepted: then it comes twice, after those before it
+	} else if err != nil && !linkspan.IsPermanent(err) {
+		s.failing = true
+		over = s.giveBack(over, errBehind)
+	}
+	if s.flying == 0 {
+		s.failing = false
+	}
+	over = o.over(over, d, err)
+	o.mu.Unlock()
+	o.c.finish(over)
+}
+
+// Detached gives back what is not settled. What the broker says of the address when it refuses the link, or ends it, is the answer to
+// those that were not sent.
+func (s *sender) Detached(l *engine.Link, _ bool, e *frame.Error) {
+	o := s.o
+	why := error(errLost)
+	if !s.conn.over() {
+		why = verdictOnLink(e)
+	}
+	o.mu.Lock()
+	var over []outcome
+	for _, u := range l.Unsettled() {
+		over = o.over(over, u.User.(*delivery), s.lost(e))
+		u.Settle(frame.State{})
+	}
+	ready, leaving := s.ready, s.leaving
+	s.ready, s.leaving, s.link = false, false, nil
+	s.flying, s.failing = 0, false
+	if o.conn == s.conn {
+		o.attached--
+	}
+	if !leaving || len(s.waiting) == 0 {
+		over = s.giveBack(over, why)
+		if o.senders[s.address] == s {
+			delete(o.senders, s.address)
+		}
+	}
+	o.mu.Unlock()
+	if ready {
+		o.c.stats.Senders.Add(-1)
+	}
+	if !leaving && !s.conn.over() {
+		o.c.stats.Detached.Add(1)
+		if o.c.noteLink(s.address, why) {
+			o.c.log.Warn("the broker does not let us send to the address", "address", s.address, "err", why)
+		}
+	} else {
+		o.c.forgetLink(s.address)
+	}
+	s.conn.poke() // there is room for another link
+	o.c.finish(over)
+}
+
+// lost is what became of a message that was on its way when the link ended: nobody knows, but if it was too large, and alone.
+func (s *sender) lost(e *frame.Error) error {
+	if e != nil && e.Condition == frame.MessageSizeExceeded && s.flying == 1 {
+		return linkspan.Permanent(&refused{"message", frame.Rejected, *e})
+	}
+	return errLost
+}
