@@ -34,7 +34,8 @@ func (c *Conn) Tick(now time.Time) (next time.Time, err error) {
 	return next, nil
 }
 
-// Listen says that the driver has not listened to the peer until now, for want of room: so it was not silent, as far as Tick goes.
+// Listen says that the driver has not listened to the peer until now, for want of room: as far as Tick goes, it was not
+// silent.
 func (c *Conn) Listen(now time.Time) { c.heard = now }
 
 // beat sends an empty frame if nothing was written since the last time, which is a quarter of the peer's patience ago: so

@@ -334,6 +334,13 @@ func TestIdle(t *testing.T) {
 		}
 		at = next
 	}
+	// Who does not listen does not call the peer silent.
+	deaf := newRaw(t, Config{IdleTimeout: time.Minute})
+	deaf.bytes([]byte(frame.ProtocolAMQP))
+	deaf.server.c.Listen(now.Add(time.Hour))
+	if next, err := deaf.server.c.Tick(now.Add(time.Hour)); err != nil || next != now.Add(time.Hour+time.Minute) {
+		t.Error(next, err)
+	}
 	if beats < 14 || r.said(frame.CodeClose) != frame.ResourceLimitExceeded {
 		t.Error(beats)
 	}
