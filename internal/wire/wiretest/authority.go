@@ -84,3 +84,15 @@ func (a *Authority) Client() *tls.Config {
 	pool.AddCert(a.cert)
 	return &tls.Config{RootCAs: pool}
 }
+
+// Trust returns the configuration of a client that knows the authority of a file, for a server on 127.0.0.1.
+func Trust(t testing.TB, file string) *tls.Config {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "127.0.0.1"}
+	cfg.RootCAs.AppendCertsFromPEM(text)
+	return cfg
+}
