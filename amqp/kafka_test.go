@@ -15,6 +15,7 @@ import (
 type memory struct {
 	mu      sync.Mutex
 	changed *sync.Cond
+	version int                              // counts changes
 	topics  map[string][][]*linkspan.Message // by partition
 	places  map[string]int                   // the settled prefix of each group, topic and partition
 	beyond  map[string]map[int]bool          // settled offsets that are not in the prefix yet
@@ -43,8 +44,8 @@ func (k *memory) Send(_ context.Context, m *linkspan.Message, done func(error)) 
 	p := max(c.Record.Partition, 0)
 	c.Record.Topic, c.Record.Partition, c.Record.Offset = c.Topic, p, int64(len(parts[p]))
 	parts[p] = append(parts[p], c)
+	k.change()
 	k.mu.Unlock()
-	k.changed.Broadcast()
 	done(nil)
 }
 
@@ -65,6 +66,12 @@ func (k *memory) Partition(p group.Partition) group.Source {
 	m := &member{k: k, group: p.Group, next: map[string][]int{}, back: map[string][]int{}, only: &p}
 	m.next[p.Topic] = make([]int, p.Partition+1)
 	return m
+}
+
+// change wakes who waits for one. Called with k locked.
+func (k *memory) change() {
+	k.version++
+	k.changed.Broadcast()
 }
 
 // settled returns how many records of a topic are behind a group.
@@ -112,8 +119,8 @@ func (m *member) Remove(topic string) { m.change(topic, false) }
 func (m *member) change(topic string, add bool) {
 	m.k.mu.Lock()
 	m.changes = append(m.changes, change{topic, add})
+	m.k.change()
 	m.k.mu.Unlock()
-	m.k.changed.Broadcast()
 }
 
 type change struct {
@@ -141,23 +148,27 @@ func (m *member) follow() {
 	}
 }
 
-func (m *member) Wake(string, int32) { m.k.changed.Broadcast() }
+func (m *member) Wake(string, int32) {
+	m.k.mu.Lock()
+	defer m.k.mu.Unlock()
+	m.k.change()
+}
 
 // Run feeds until ctx ends, and waits for what it handed over.
 func (m *member) Run(ctx context.Context, to linkspan.Sink) error {
 	k := m.k
 	stop := context.AfterFunc(ctx, func() {
 		k.mu.Lock()
+		defer k.mu.Unlock()
 		m.over = true
-		k.mu.Unlock()
-		k.changed.Broadcast()
+		k.change()
 	})
 	defer stop()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for !m.over || m.open > 0 {
 		m.follow()
-		if m.over || !m.feed(ctx, to) {
+		if v := k.version; (m.over || !m.feed(ctx, to)) && k.version == v {
 			k.changed.Wait()
 		}
 	}
@@ -209,6 +220,7 @@ func (m *member) settle(r *linkspan.Message, offset int, err error) {
 	m.k.mu.Lock()
 	at := place(m.group, r.Record.Topic, int(r.Record.Partition))
 	m.open--
+	m.k.change()
 	switch {
 	case err == nil:
 		m.k.settle(at, offset)
@@ -220,5 +232,4 @@ func (m *member) settle(r *linkspan.Message, offset int, err error) {
 		slices.Sort(m.back[at])
 	}
 	m.k.mu.Unlock()
-	m.k.changed.Broadcast()
 }
