@@ -112,7 +112,8 @@ type ConsumerSettings struct {
 	FetchMaxPartitionBytes int32 `yaml:"fetch_max_partition_bytes"`
 	// FetchMinBytes is what a broker waits for, up to FetchMaxWait, before it answers. Default 1. Kafka: fetch.min.bytes.
 	FetchMinBytes int32 `yaml:"fetch_min_bytes"`
-	// FetchMaxWait is how long a broker holds back an answer for want of FetchMinBytes. Default 5s, at least 10ms.
+	// FetchMaxWait is how long a broker holds back an answer for want of FetchMinBytes, for AMQP receivers half a second at most.
+	// Default 5s, at least 10ms.
 	// Kafka: fetch.max.wait.ms.
 	FetchMaxWait time.Duration `yaml:"fetch_max_wait"`
 	// MaxInFlight bounds the records of one partition that are handed over and not settled; a partition that reaches it is

@@ -223,7 +223,7 @@ func (c *Consumer) options(ctx context.Context, to linkspan.Sink, topics []strin
 	s := c.settings
 	opts := []kgo.Opt{
 		kgo.FetchMaxBytes(s.FetchMaxBytes), kgo.FetchMaxPartitionBytes(s.FetchMaxPartitionBytes),
-		kgo.FetchMinBytes(s.FetchMinBytes), kgo.FetchMaxWait(s.FetchMaxWait),
+		kgo.FetchMinBytes(s.FetchMinBytes), kgo.FetchMaxWait(c.fetchMaxWait()),
 		kgo.FetchIsolationLevel(c.c.isolation()),
 		kgo.MetadataMaxAge(max(s.DiscoveryInterval, c.c.cfg.RetryInterval)),
 		// Where the brokers have lost records that were read, go back a minute rather than skip what replaced them.
@@ -262,6 +262,18 @@ func (c *Consumer) options(ctx context.Context, to linkspan.Sink, topics []strin
 		all = append(all, "^(?:"+p+")$")
 	}
 	return append(opts, kgo.ConsumeRegex(), kgo.ConsumeTopics(all...), kgo.ConsumeExcludeTopics("^__"))
+}
+
+// changingFetchWait bounds how long a fetch waits that others may want to join. Kafka's own default.
+const changingFetchWait = 500 * time.Millisecond
+
+// fetchMaxWait is how long a fetch may wait for records. Those of partitions that come while it does are not among its own, and wait
+// for it to end; that is for as long as a receiver waits that comes to a consumer which others have set going.
+func (c *Consumer) fetchMaxWait() time.Duration {
+	if c.cfg.Apart {
+		return min(c.settings.FetchMaxWait, changingFetchWait)
+	}
+	return c.settings.FetchMaxWait
 }
 
 // poll gives fetched records to their lanes until ctx ends.

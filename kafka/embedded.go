@@ -192,9 +192,13 @@ func (e *Embedded) watch() {
 // versions are those of requests that the broker takes. A broker that was killed has forgotten which batches its producers have sent.
 // Kafka since 2.5 takes any batch from a producer that it does not know, so one that was sent behind another would be stored
 // before it. At this version of InitProducerId the broker answers as Kafka did before, and the producer starts over in order (P3).
+//
+// Java's admin client, and with it Spark, cannot read what the broker answers to DescribeTopicPartitions. Where that is not known, it asks
+// for metadata.
 func versions() *kversion.Versions {
 	v := kversion.Stable()
 	v.SetMaxKeyVersion(int16(kmsg.InitProducerID), 2)
+	v.SetMaxKeyVersion(int16(kmsg.DescribeTopicPartitions), -1)
 	return v
 }
 

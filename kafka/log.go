@@ -83,6 +83,8 @@ func said(msg string, keyvals []any) bool {
 		return true // "kafka group failed" and "kafka broker unreachable"
 	case "read from broker errored, killing connection after 0 successful responses (is SASL missing?)":
 		return true // a broker that stops has this too; where it is the login, the attempt to reach the cluster says so
+	case "received an OffsetCommitResponse after our group session has ended, unable to handle this (were we kicked from the group?)":
+		return true // where a group begins is committed before the session; what is committed is in our books, not in the client's
 	case "produce partition load error, bumping error count on first stored batch":
 		for i := 0; i+1 < len(keyvals); i += 2 {
 			if keyvals[i] == "is_network_err" {
