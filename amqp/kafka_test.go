@@ -166,9 +166,9 @@ func (m *member) Run(ctx context.Context, to linkspan.Sink) error {
 	defer stop()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for !m.over || m.open > 0 {
+	for v := k.version; !m.over || m.open > 0; v = k.version {
 		m.follow()
-		if v := k.version; (m.over || !m.feed(ctx, to)) && k.version == v {
+		if (m.over || !m.feed(ctx, to)) && k.version == v {
 			k.changed.Wait()
 		}
 	}
