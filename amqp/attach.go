@@ -45,6 +45,7 @@ func (c *conn) Closed(err error) {
 
 // Attaching gives a link its meaning, or refuses it.
 func (c *conn) Attaching(link *engine.Link) engine.LinkHandler {
+	c.Abandon() // an attach needs more stack than what may follow for hours
 	var h engine.LinkHandler
 	var err *frame.Error
 	switch {
