@@ -131,6 +131,9 @@ func (q *queue) pump() {
 				p.send(i)
 			}
 		}
+		if i.at == nil {
+			break // nothing goes past it
+		}
 	}
 	q.widest = max(q.widest, q.out())
 }
