@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/wire/wiretest"
 	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
@@ -61,7 +62,7 @@ func publishLoad(b *testing.B, l *bench, conns, window int) {
 	left.Store(int64(b.N))
 	b.ReportAllocs()
 	b.ResetTimer()
-	began := mqtttest.CPU()
+	began := wiretest.CPU()
 	var running sync.WaitGroup
 	for _, c := range clients {
 		running.Go(func() {
@@ -80,7 +81,7 @@ func publishLoad(b *testing.B, l *bench, conns, window int) {
 	}
 	running.Wait()
 	b.StopTimer()
-	mqtttest.Report(b, began)
+	wiretest.Report(b, began)
 }
 
 // BenchmarkDeliver measures messages of 100 bytes to one and to 50 devices; an operation is one delivery.
@@ -105,7 +106,7 @@ func deliverLoad(b *testing.B, l *bench, conns int, qos byte) {
 	m := linkspan.Message{Topic: "t", Payload: make([]byte, 100), QoS: qos}
 	b.ReportAllocs()
 	b.ResetTimer()
-	began := mqtttest.CPU()
+	began := wiretest.CPU()
 	for i := range rounds {
 		for int64(i*conns)-drunk.Load() > int64(400*conns) { // a session has a bounded queue
 			runtime.Gosched()
@@ -115,7 +116,7 @@ func deliverLoad(b *testing.B, l *bench, conns int, qos byte) {
 	running.Wait()
 	b.StopTimer()
 	drunk.Store(0)
-	mqtttest.Report(b, began)
+	wiretest.Report(b, began)
 }
 
 // drunk counts the messages that the subscribers of a benchmark have read.

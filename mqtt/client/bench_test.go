@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/wire/wiretest"
 	"github.com/linkspan/linkspan/mqtt/client"
 	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
@@ -66,7 +67,7 @@ func BenchmarkUplink(b *testing.B) {
 					acks := make([]byte, 64<<10)
 					b.ReportAllocs()
 					b.ResetTimer()
-					began := mqtttest.CPU()
+					began := wiretest.CPU()
 					for sent := 0; sent < b.N; sent += window {
 						if _, err := nc.Write(burst); err != nil {
 							b.Fatal(err)
@@ -83,7 +84,7 @@ func BenchmarkUplink(b *testing.B) {
 						runtime.Gosched()
 					}
 					b.StopTimer()
-					mqtttest.Report(b, began)
+					wiretest.Report(b, began)
 				})
 			}
 		}
@@ -104,7 +105,7 @@ func BenchmarkDownlink(b *testing.B) {
 				done := func(error) { <-room }
 				b.ReportAllocs()
 				b.ResetTimer()
-				began := mqtttest.CPU()
+				began := wiretest.CPU()
 				for range b.N {
 					room <- struct{}{}
 					c.Send(context.Background(), &m, done)
@@ -113,7 +114,7 @@ func BenchmarkDownlink(b *testing.B) {
 					room <- struct{}{}
 				}
 				b.StopTimer()
-				mqtttest.Report(b, began)
+				wiretest.Report(b, began)
 			})
 		}
 	}

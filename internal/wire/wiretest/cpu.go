@@ -1,6 +1,6 @@
 //go:build unix
 
-package mqtttest
+package wiretest
 
 import (
 	"syscall"
