@@ -89,9 +89,11 @@ func (c *conn) attachSender(link *engine.Link, a *frame.Attach) (engine.LinkHand
 			return nil, err
 		}
 	}
-	s := &sender{c: c, link: link, base: base}
+	s := &sender{c: c, link: link, key: c.keyOf(link), base: base}
+	c.claim(s.key, s)
 	s.window = linkspan.NewWindow(int(c.l.cfg.Credit), &c.l.slots, s.settled)
 	if err := link.Accept(frame.Attach{Target: &target}); err != nil {
+		c.l.links.release(s.key, s)
 		return nil, refuse(frame.InternalError, err.Error())
 	}
 	c.l.stats.Senders.Add(1)
@@ -127,10 +129,22 @@ func (c *conn) attachReceiver(link *engine.Link, a *frame.Attach) (engine.LinkHa
 	case c.l.parts.Groups == nil:
 		return nil, refuse(frame.NotFound, "There are no records of Kafka here")
 	}
-	r := &receiver{c: c, link: link, place: place, start: from, answer: answer, address: source.Address.V,
+	r := &receiver{c: c, link: link, key: c.keyOf(link), place: place, start: from, answer: answer, address: source.Address.V,
 		codec: c.l.codecDown(place.topic), settled: a.SenderSettleMode == frame.SendSettled, outcome: source.DefaultOutcome}
+	c.claim(r.key, r)
 	c.join(r)
 	return r, nil
+}
+
+func (c *conn) keyOf(link *engine.Link) linkKey {
+	return linkKey{username: c.username, container: c.container, name: link.Name(), sender: !link.Sender()}
+}
+
+// claim takes a link away from where it was.
+func (c *conn) claim(k linkKey, to owner) {
+	if c.l.links.claim(k, to) {
+		c.l.stats.Stolen.Add(1)
+	}
 }
 
 // tagOf appends the delivery tag of a record (AKB 4.2).

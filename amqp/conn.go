@@ -99,6 +99,7 @@ func (c *conn) Run() error {
 			return nil
 		case !c.mayRead():
 			c.Park(c.next)
+			c.amqp.Listen(time.Now()) // a client that is not read is not silent
 			c.relook = true
 			continue
 		}

@@ -56,6 +56,7 @@ type Listener struct {
 	stats    Stats
 	slots    linkspan.Slots[*engine.Delivery]
 	pressure *pressure.Pressure
+	links    links
 
 	// Of Run.
 

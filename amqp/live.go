@@ -44,7 +44,7 @@ func (c *conn) attachLive(link *engine.Link, filter string, answer frame.Attach)
 	}
 	r.session = c.l.parts.Live.Connect(session.ConnectRequest{ClientID: c.container + "/" + link.Name() + "/" + rand.Text(),
 		Endpoint: c.l.cfg.Name, Conn: r})
-	sub := session.Subscription{Filter: filter, QoS: 1, RetainAsPublished: true}
+	sub := session.Subscription{Filter: filter, QoS: 2, RetainAsPublished: true}
 	if r.settled {
 		sub.QoS = 0
 	}
@@ -136,8 +136,9 @@ func (r *live) Settled(_ *engine.Link, d *engine.Delivery) {
 	}
 	r.c.l.stats.outcome(state.Kind)
 	d.Settle(state)
-	if id > 0 {
-		r.session.PubAck(id)
+	if id > 0 && !r.session.PubAck(id) { // of QoS 2: one answer of AMQP stands for both of MQTT
+		r.session.PubRec(id, false)
+		r.session.PubComp(id)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 type receiver struct {
 	c       *conn
 	link    *engine.Link
+	key     linkKey
 	place   place
 	start   group.Start
 	answer  frame.Attach // to the client's, once the group has said yes
@@ -56,13 +57,13 @@ func (r *receiver) join(ctx context.Context) {
 	gone := r.gone
 	if !gone {
 		r.receiving = rc
+		l.stats.Receivers.Add(1)
 	}
 	r.mu.Unlock()
 	if gone {
 		rc.Leave()
 		return
 	}
-	l.stats.Receivers.Add(1)
 	if r.link.Accept(r.answer) == nil { // else Detached comes
 		rc.Resume()
 	}
@@ -203,18 +204,30 @@ func (r *receiver) outcomeOf(s *frame.State) group.Outcome {
 }
 
 // Detached gives back what is not settled.
-func (r *receiver) Detached(*engine.Link, bool, *frame.Error) {
+func (r *receiver) Detached(link *engine.Link, _ bool, _ *frame.Error) {
+	r.c.l.links.release(r.key, r)
+	r.leave()
+	for _, d := range link.Unsettled() {
+		d.Settle(frame.State{})
+	}
+	r.opened(-r.open.Load())
+}
+
+// leave gives back to the group what is not settled. Any goroutine; safe to call again.
+func (r *receiver) leave() {
 	r.mu.Lock()
 	rc := r.receiving
 	r.gone, r.receiving = true, nil
 	r.mu.Unlock()
-	if rc == nil {
-		return
+	if rc != nil {
+		rc.Leave()
+		r.c.l.stats.Receivers.Add(-1)
 	}
-	rc.Leave()
-	for _, d := range r.link.Unsettled() {
-		d.Settle(frame.State{})
-	}
-	r.opened(-r.open.Load())
-	r.c.l.stats.Receivers.Add(-1)
+}
+
+// steal ends the link for good: the client has attached it elsewhere. What is not settled is the group's again when it returns.
+// Any goroutine.
+func (r *receiver) steal() {
+	r.leave()
+	r.link.Detach(true, errStolen())
 }

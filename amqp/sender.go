@@ -1,7 +1,6 @@
 package amqp
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +22,7 @@ import (
 type sender struct {
 	c    *conn
 	link *engine.Link
+	key  linkKey
 	base string // topic of the target; "": each message names its own
 
 	window  *linkspan.Window[*engine.Delivery]
@@ -171,7 +171,7 @@ func (s *sender) settled(d *engine.Delivery, err error) {
 		stats.Taken.Add(1)
 	case linkspan.IsPermanent(err):
 		stats.Rejected.Add(1)
-		state = frame.State{Kind: frame.Rejected, Error: *conditionOf(err)}
+		state = frame.State{Kind: frame.Rejected, Error: *codec.Refusal(err, errKafka)}
 	default:
 		stats.Released.Add(1)
 		state.Kind = frame.Released
@@ -198,6 +198,7 @@ func (s *sender) give(n uint32) {
 
 // Detached ends the link. What waits goes back to the client, which has it still.
 func (s *sender) Detached(*engine.Link, bool, *frame.Error) {
+	s.c.l.links.release(s.key, s)
 	s.stop()
 	s.c.l.stats.Senders.Add(-1)
 	s.c.waiting = slices.DeleteFunc(s.c.waiting, func(o *sender) bool { return o == s })
@@ -209,36 +210,16 @@ func (s *sender) Detached(*engine.Link, bool, *frame.Error) {
 	s.backlog, s.bytes = nil, 0
 }
 
-// stop returns when nothing more is handed on, so that whoever takes the link's place comes after it (P3). Any goroutine.
+// steal ends the link for good: the client has attached it elsewhere. Nothing is handed on any more when it returns, so that what
+// comes over the new link comes after it (P3). Any goroutine.
+func (s *sender) steal() {
+	s.stop()
+	s.link.Detach(true, errStolen())
+}
+
+// stop returns when nothing more is handed on. Any goroutine.
 func (s *sender) stop() {
 	s.handing.Lock()
 	s.gone = true
 	s.handing.Unlock()
-}
-
-// conditionOf puts an error into the words of AMQP.
-func conditionOf(err error) *frame.Error {
-	var own *frame.Error
-	if errors.As(err, &own) {
-		return own
-	}
-	condition := errKafka
-	for _, known := range []struct {
-		err       error
-		condition frame.Symbol
-	}{
-		{linkspan.ErrNoRoute, frame.NotFound},
-		{linkspan.ErrInvalidTopic, frame.InvalidField},
-		{linkspan.ErrLoop, frame.PreconditionFailed},
-		{linkspan.ErrTooManyTopics, frame.ResourceLimitExceeded},
-		{linkspan.ErrQuota, frame.ResourceLimitExceeded},
-		{linkspan.ErrTooLarge, frame.MessageSizeExceeded},
-		{linkspan.ErrNotAuthorized, frame.UnauthorizedAccess},
-	} {
-		if errors.Is(err, known.err) {
-			condition = known.condition
-			break
-		}
-	}
-	return refuse(condition, err.Error())
 }

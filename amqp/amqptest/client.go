@@ -32,14 +32,14 @@ type Client struct {
 	links   int
 }
 
-// Dial connects by TCP to HOST:PORT, as anybody. The connection is closed when the test ends.
+// Dial connects by TCP to HOST:PORT, as anybody, and a container of its own. The connection is closed when the test ends.
 func Dial(t testing.TB, addr string) *Client {
 	t.Helper()
 	nc, err := net.DialTimeout("tcp", addr, Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(t, nc, engine.Config{ContainerID: t.Name(), Credentials: &sasl.Credentials{}})
+	return New(t, nc, engine.Config{ContainerID: t.Name() + " " + nc.LocalAddr().String(), Credentials: &sasl.Credentials{}})
 }
 
 // New opens a connection over nc, which is closed when the test ends, and begins a session.
