@@ -19,7 +19,9 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func embeddedConfig(dir string) EmbeddedConfig {
@@ -476,4 +478,21 @@ func TestEmbeddedAdvertises(t *testing.T) {
 	if _, err := StartEmbedded(cfg, quiet); err == nil || !strings.Contains(err.Error(), "advertise") {
 		t.Errorf("a wildcard without an advertised name: %v", err)
 	}
+}
+
+// TestEmbeddedAdminOfJava: the broker does not offer what Java's admin client cannot read the answer of.
+func TestEmbeddedAdminOfJava(t *testing.T) {
+	c := connect(t, testConfig(embedded(t, embeddedConfig(t.TempDir())).Addr()))
+	versions, err := kadm.NewClient(c.kgo).ApiVersions(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions.Each(func(v kadm.BrokerApiVersions) {
+		if _, _, there := v.KeyVersions(int16(kmsg.DescribeTopicPartitions)); there {
+			t.Error("it offers DescribeTopicPartitions")
+		}
+		if _, _, there := v.KeyVersions(int16(kmsg.Metadata)); !there {
+			t.Error("it does not offer Metadata")
+		}
+	})
 }
