@@ -10,7 +10,7 @@
 #   $CACHE/node/          mqtt.js, rhea, and ws for its WebSockets
 #   $CACHE/python/        paho and confluent-kafka, a virtual environment
 #
-# Qpid Proton is Debian's, for Debian's own /usr/bin/python3; SCRAM and PLAIN come to it from libsasl2-modules.
+# Qpid Proton is Debian's, for Debian's own /usr/bin/python3.
 #
 # CACHE is $LINKSPAN_E2E_CACHE, or else linkspan-e2e in the user's cache directory. A folder that is there is complete
 # and of these versions: its name carries a digest of what asked for it.
@@ -52,7 +52,6 @@ debian() {
   have mkfs.ext4 e2fsprogs
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
   /usr/bin/python3 -c 'import proton' 2>/dev/null || missing+=(python3 python3-qpid-proton)
-  dpkg-query -s libsasl2-modules >/dev/null 2>&1 || missing+=(libsasl2-modules)
   [ ${#missing[@]} -eq 0 ] && return
   [ "$(id -u)" -eq 0 ] || sudo=(sudo -n)
   echo "installing ${missing[*]}"

@@ -5,6 +5,7 @@ import base64
 import os
 import sys
 import threading
+import traceback
 import uuid
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
@@ -50,7 +51,11 @@ class Driver(Handler):
     def on_command(self, event):
         q = dict(parse_qsl(event.subject, keep_blank_values=True))
         q["all"] = parse_qs(event.subject, keep_blank_values=True)
-        getattr(self, "do_" + q["op"])(q)
+        try:
+            getattr(self, "do_" + q["op"])(q)
+        except Exception as e:
+            traceback.print_exc()
+            emit(q["conn"], "closed", condition="driver", description=repr(e))
 
     def do_connect(self, q):
         options = {}
@@ -92,19 +97,17 @@ class Driver(Handler):
         if filters:
             link.source.filter.put_dict(filters)
         link.tests_name = (q["conn"], q["link"])
+        link.raw = "raw" in q
         self.links[q["conn"], q["link"]] = link
         link.open()
 
     def do_send(self, q):
         link = self.links[q["conn"], q["link"]]
-        message = Message()
-        try:
-            message.decode(decode(q["payload"]))
+        payload = decode(q["payload"])
+        if not link.raw:
+            message = Message()
+            message.decode(payload)
             payload = message.encode()
-        except Exception:
-            payload = decode(q["payload"])  # more than its message can hold; links can send anything
-        if "raw" in q:
-            payload = decode(q["payload"])
         delivery = link.delivery(q["ref"])
         link.stream(payload)
         link.advance()

@@ -111,6 +111,7 @@ func (p *ledPeer) Attach(ctx context.Context, o LinkOptions) (Link, error) {
 	set("address", o.Address, o.Address != "")
 	set("settled", "1", o.Settled)
 	set("second", "1", o.Second)
+	set("raw", "1", o.Raw)
 	for _, f := range o.Filters {
 		q.Add("filterName", f.Name)
 		q.Add("filterType", f.Type)

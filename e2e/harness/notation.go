@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -63,7 +64,7 @@ func (s Section) Entries() map[string]string {
 	code := w.next()
 	body, n := w.compound(code)
 	all := map[string]string{}
-	for i := 0; i < n; i++ {
+	for i := 0; i < n && !body.short; i++ {
 		key := fmt.Sprint(i)
 		if code == 0xc1 || code == 0xd1 {
 			key = body.value(body.next())
@@ -120,6 +121,9 @@ func (w *walker) compound(code byte) (body *walker, n int) {
 
 // value returns the value behind a constructor [AMQP 1.6].
 func (w *walker) value(code byte) string {
+	if w.short {
+		return ""
+	}
 	switch code {
 	case 0x00:
 		descriptor := w.value(w.next())
@@ -167,7 +171,7 @@ func (w *walker) value(code byte) string {
 	case 0x45, 0xc0, 0xd0:
 		return "list" + w.elements(code)
 	case 0xc1, 0xd1:
-		return "map" + w.elements(code)
+		return "map" + w.elements(code) // by the text of the keys: not all libraries keep an order
 	case 0xe0, 0xf0:
 		return "array" + w.elements(code)
 	}
@@ -192,13 +196,21 @@ func (w *walker) elements(code byte) string {
 			prefix = fmt.Sprintf("(%s) ", body.value(body.next()))
 			code = body.next()
 		}
-		for range n {
+		for i := 0; i < n && !body.short; i++ {
 			all = append(all, prefix+body.value(code))
 		}
 	} else {
-		for range n {
+		for i := 0; i < n && !body.short; i++ {
 			all = append(all, body.value(body.next()))
 		}
+	}
+	if code == 0xc1 || code == 0xd1 {
+		var pairs []string
+		for pair := range slices.Chunk(all, 2) {
+			pairs = append(pairs, strings.Join(pair, ": "))
+		}
+		slices.Sort(pairs)
+		all = pairs
 	}
 	w.short = w.short || body.short || len(body.b) > 0
 	return "[" + strings.Join(all, ", ") + "]"

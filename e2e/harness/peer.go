@@ -33,6 +33,7 @@ type LinkOptions struct {
 	Receiver bool
 	Settled  bool     // all messages are settled by their sender; else none is
 	Second   bool     // the receiver settles after the sender
+	Raw      bool     // the sender sends bytes as they are given to it; not all libraries can
 	Filters  []Filter // of a receiver's source
 }
 
