@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -255,5 +256,47 @@ func TestAMQPStopDrains(t *testing.T) {
 	c.Sender("orders").Send(data("3"))
 	if got := receiver.Receive(); body(t, got) != "3" {
 		t.Errorf("%s comes after a restart", got.Payload)
+	}
+}
+
+// An endpoint that dials an AMQP broker, here another process of ours, pulls from it into Kafka, and sends to it from Kafka. Each side's
+// position moves when the other has it (P1, P4, SPK-A1).
+func TestAMQPClientEndpoint(t *testing.T) {
+	t.Parallel()
+	hub := start(t, parse(t, amqpEndpoint))
+	cfg := parse(t, `
+endpoints: {hub: {dial: "amqp://`+hub.at("amqp://")+`"}}
+fleet: {alone: true}
+routes:
+  - {from: "hub:orders/group.id/us", to: kafka:pulled, key: "order"}
+  - {from: kafka:replies, to: "hub:answers"}`)
+	delete(cfg.Endpoints, "devices")
+	sender := hub.app().Sender("orders")
+	sender.Send(data("one"))
+	r := start(t, cfg)
+	ours, theirs := cluster(t, r.Kafka...), cluster(t, hub.Kafka...)
+	eventually(t, "the message is pulled", func() bool { return len(values(t, ours, "pulled")) == 1 })
+	sender.Send(data("two"))
+	eventually(t, "and the next", func() bool { return slices.Equal(values(t, ours, "pulled"), []string{"one", "two"}) })
+	eventually(t, "the hub has its outcomes", func() bool {
+		return hub.metric(`linkspan_amqp_sent_outcomes_total{endpoint="apps",outcome="accepted"}`) == "2"
+	})
+	produce(t, ours, "replies", "k", "done")
+	eventually(t, "the reply is at the hub", func() bool { return slices.Equal(values(t, theirs, "answers"), []string{"done"}) })
+	eventually(t, "it is counted", func() bool {
+		return r.metric(`linkspan_amqp_client_sent_outcomes_total{endpoint="hub",outcome="delivered"}`) == "1"
+	})
+	if status, text := r.get("/readyz"); status != 200 || !strings.Contains(text, "hub: connected to amqp://") || !strings.Contains(text, "attached to answers, orders/group.id/us") {
+		t.Errorf("%d %s", status, text)
+	}
+	lines, err := CheckClients(t.Context(), cfg)
+	if err != nil || len(lines) != 1 || !strings.Contains(lines[0], "answers with AMQP 1.0") {
+		t.Errorf("%q %v", lines, err)
+	}
+	if notes, err := Check(cfg); err != nil || len(notes) != 0 {
+		t.Errorf("%q %v", notes, err)
+	}
+	if text, err := Explain(cfg, Question{AMQP: true, Topic: "orders/group.id/us"}); err != nil || !strings.Contains(text, "pulled") {
+		t.Errorf("%s %v", text, err)
 	}
 }

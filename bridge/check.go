@@ -37,8 +37,8 @@ func Check(cfg Config) (notes []string, err error) {
 	}
 	table, err := cfg.table(nil)
 	p.take("", err)
-	for _, name := range cfg.clients() {
-		if err := cfg.Endpoints[name].Client.CheckFiles(); err != nil {
+	for _, name := range cfg.dialing() {
+		if err := cfg.Endpoints[name].checkFiles(); err != nil {
 			p.add("endpoints."+name+".tls", "%v", err)
 		}
 	}
@@ -47,6 +47,9 @@ func Check(cfg Config) (notes []string, err error) {
 	}
 	for _, name := range cfg.clients() {
 		notes = append(notes, clientNotes(name, &cfg.Endpoints[name].Client.Config, table)...)
+	}
+	for _, name := range cfg.amqpClients() {
+		notes = append(notes, amqpClientNotes(name, &cfg.Endpoints[name].AMQPClient.Config, table)...)
 	}
 	notes = append(notes, routeNotes(&cfg, table)...)
 	notes = append(notes, custodyNotes(&cfg)...)
@@ -88,11 +91,8 @@ func clientNotes(name string, c *client.Config, table *route.Table) (notes []str
 		notes = append(notes, "endpoints."+name+": "+fmt.Sprintf(format, args...))
 	}
 	filters := table.Filters(name)
-	topics, patterns := table.SubscriptionsTo(name)
-	located, locatedPatterns := table.Located()
-	down := len(topics) + len(patterns) + len(located) + len(locatedPatterns)
 	switch {
-	case len(filters) == 0 && len(c.Subscribe) == 0 && down == 0:
+	case len(filters) == 0 && len(c.Subscribe) == 0 && !goesDown(table, name):
 		note("no route names it, so nothing goes there or comes from there")
 	case len(filters) == 0 && len(c.Subscribe) > 0:
 		note("it subscribes, but no route takes what comes: that goes to the dead letter topic")
@@ -115,11 +115,21 @@ func clientNotes(name string, c *client.Config, table *route.Table) (notes []str
 	return notes
 }
 
+// goesDown reports whether any record may go to an endpoint that dials.
+func goesDown(table *route.Table, name string) bool {
+	topics, patterns := table.SubscriptionsTo(name)
+	located, locatedPatterns := table.Located()
+	return len(topics)+len(patterns)+len(located)+len(locatedPatterns) > 0
+}
+
 // routeNotes is what is worth knowing of the routes of endpoints that dial.
 func routeNotes(cfg *Config, table *route.Table) (notes []string) {
-	dialed := cfg.clients()
+	dialed := cfg.dialing()
 	if len(dialed) == 0 {
 		return nil
+	}
+	spoken := func(protocol string) bool {
+		return slices.ContainsFunc(dialed, func(name string) bool { return cfg.Endpoints[name].protocol() == protocol })
 	}
 	taught := false
 	for i, r := range cfg.Routes {
@@ -128,7 +138,7 @@ func routeNotes(cfg *Config, table *route.Table) (notes []string) {
 			continue
 		}
 		taught = taught || r.Device != ""
-		if from != "mqtt" && !slices.Contains(dialed, from) {
+		if !spoken(from) && !slices.Contains(dialed, from) {
 			continue
 		}
 		key := ""
@@ -154,14 +164,19 @@ var publisher = regexp.MustCompile(`\{(partition )?(client|username)[ }]`)
 // CheckClients connects to the broker of each endpoint that dials, with client identifiers of its own, and returns what each can
 // do; the error tells of those that cannot be used. It subscribes to nothing that is in use and publishes nothing.
 func CheckClients(ctx context.Context, cfg Config) (lines []string, err error) {
-	names := cfg.clients()
+	names := cfg.dialing()
 	answers, errs := make([][]string, len(names)), make([]error, len(names))
 	var probes sync.WaitGroup
 	for i, name := range names { // all at a time: one that is away takes no time from the others
 		probes.Go(func() {
-			c := cfg.Endpoints[name].Client.Config
-			c.Name = name
-			if answers[i], errs[i] = checkClient(ctx, c); errs[i] != nil {
+			if e := cfg.Endpoints[name]; e.AMQPClient != nil {
+				answers[i], errs[i] = checkAMQPClient(ctx, name, e.AMQPClient.Config)
+			} else {
+				c := e.Client.Config
+				c.Name = name
+				answers[i], errs[i] = checkClient(ctx, c)
+			}
+			if errs[i] != nil {
 				errs[i] = fmt.Errorf("endpoints.%s: %w", name, errs[i])
 			}
 		})

@@ -100,6 +100,9 @@ func (c *Config) complete(lookup func(string) (string, bool)) {
 	for _, name := range c.clients() {
 		c.completeClient(name, lookup)
 	}
+	for _, name := range c.amqpClients() {
+		c.completeAMQPClient(name, lookup)
+	}
 	c.completeSpool(lookup)
 }
 

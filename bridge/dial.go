@@ -65,7 +65,7 @@ func (m mqttBroker) describe(now time.Time) string { return describeStatus(m.Sta
 type dialer struct {
 	name string
 	b    *bridge
-	mode string        // client.ModeOne or ModeAll
+	mode string        // client.ModeOne or ModeAll; both protocols have the same words
 	dial func() broker // makes the client of a run
 	mute bool          // it does not tell the broker of refusals
 
@@ -75,6 +75,9 @@ type dialer struct {
 
 func newDialer(m *member, name string) *dialer {
 	b := m.b
+	if b.cfg.Endpoints[name].AMQPClient != nil {
+		return newAMQPDialer(m, name)
+	}
 	cfg := b.cfg.Endpoints[name].Client.Config
 	cfg.Name = name
 	if cfg.Mode == client.ModeOne && m.shards != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/linkspan/linkspan/amqp"
+	amqpclient "github.com/linkspan/linkspan/amqp/client"
 	"github.com/linkspan/linkspan/mqtt"
 	"github.com/linkspan/linkspan/mqtt/client"
 )
@@ -20,10 +21,12 @@ type Endpoint struct {
 	Client *Client `yaml:",shape=dial"`
 	// An endpoint that AMQP 1.0 clients connect to; [AMQP](amqp.md) tells the whole.
 	AMQPListener *AMQPListener `yaml:",shape=listen:amqp"`
+	// An endpoint that is a client of an AMQP 1.0 broker or router; [client endpoints](client-endpoints.md#amqp-brokers) tells more.
+	AMQPClient *AMQPClient `yaml:",shape=dial:amqp"`
 }
 
 // dials reports whether the endpoint is one that connects to a broker.
-func (e Endpoint) dials() bool { return e.Client != nil }
+func (e Endpoint) dials() bool { return e.Client != nil || e.AMQPClient != nil }
 
 // hostPort returns where the endpoint listens; an error where it does not.
 func (e Endpoint) hostPort() (string, error) {
@@ -37,7 +40,15 @@ func (e Endpoint) hostPort() (string, error) {
 }
 
 // amqp reports whether the endpoint speaks AMQP.
-func (e Endpoint) amqp() bool { return e.AMQPListener != nil }
+func (e Endpoint) amqp() bool { return e.AMQPListener != nil || e.AMQPClient != nil }
+
+// checkFiles reads the files that an endpoint names which dials.
+func (e Endpoint) checkFiles() error {
+	if e.AMQPClient != nil {
+		return e.AMQPClient.CheckFiles()
+	}
+	return e.Client.CheckFiles()
+}
 
 // protocol returns the protocol of the endpoint, as routes name it.
 func (e Endpoint) protocol() string {
@@ -77,6 +88,14 @@ func (l *AMQPListener) SetDefaults() {
 	l.URL = ""
 }
 
+// AMQPClient is an endpoint with `dial` that connects to an AMQP broker which is already there.
+type AMQPClient struct {
+	amqpclient.Config `yaml:",inline"`
+}
+
+// SetDefaults gives c the values that hold where nothing is said.
+func (c *AMQPClient) SetDefaults() { c.Config = amqpclient.DefaultConfig() }
+
 // endpoints returns the names of the endpoints that are of a kind, sorted.
 func (c *Config) endpoints(kind func(Endpoint) bool) (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
@@ -98,6 +117,11 @@ func (c *Config) listening() []string {
 // clients returns the names of the endpoints that dial MQTT brokers.
 func (c *Config) clients() []string {
 	return c.endpoints(func(e Endpoint) bool { return e.Client != nil })
+}
+
+// amqpClients returns the names of the endpoints that dial AMQP brokers.
+func (c *Config) amqpClients() []string {
+	return c.endpoints(func(e Endpoint) bool { return e.AMQPClient != nil })
 }
 
 // listeners returns the names of the endpoints that MQTT devices connect to.
@@ -145,6 +169,8 @@ func (c *Config) validateEndpoints(p *problems) {
 			p.take(key+".", e.Client.Validate())
 		case e.AMQPListener != nil:
 			p.take(key+".", e.AMQPListener.Validate())
+		case e.AMQPClient != nil:
+			p.take(key+".", e.AMQPClient.Validate())
 		default:
 			p.add(key, "says neither where to listen nor what to dial; add listen: mqtt://:1883 or amqp://:5672, or dial: mqtt://BROKER:1883 (MQTT: mqtt, mqtts, ws, wss; AMQP: amqp, amqps, amqpws, amqpwss)")
 		}
@@ -155,19 +181,25 @@ func (c *Config) validateEndpoints(p *problems) {
 func (c *Config) validateSessions(p *problems) {
 	type session struct{ url, id string }
 	owner := map[session]string{}
-endpoints:
-	for _, name := range c.clients() {
-		e := c.Endpoints[name].Client
-		for _, url := range e.Dial {
-			for _, id := range e.ClientIDs() {
+	claim := func(name, key string, urls, ids []string) {
+		for _, url := range urls {
+			for _, id := range ids {
 				s := session{url, id}
 				if other, taken := owner[s]; taken && other != name {
-					p.add("endpoints."+name+".client_id", "%s has %s at %s already; each needs its own", other, id, url)
-					continue endpoints
+					p.add("endpoints."+name+"."+key, "%s has %s at %s already; each needs its own", other, id, url)
+					return
 				}
 				owner[s] = name
 			}
 		}
+	}
+	for _, name := range c.clients() {
+		e := c.Endpoints[name].Client
+		claim(name, "client_id", e.Dial, e.ClientIDs())
+	}
+	for _, name := range c.amqpClients() {
+		e := c.Endpoints[name].AMQPClient
+		claim(name, "container_id", e.Dial, []string{e.ContainerID})
 	}
 }
 

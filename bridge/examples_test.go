@@ -155,7 +155,7 @@ func TestExamplesStart(t *testing.T) {
 				var d *mqtttest.Client
 				switch u.Scheme {
 				case "amqp":
-					if got := amqptest.Dial(t, u.Host).Sender("orders/emea").Send(frame.AppendData(nil, "one")); got.Kind != frame.Accepted {
+					if got := amqptest.Dial(t, u.Host).Sender(topicsOfExamples(dir)[1]).Send(frame.AppendData(nil, "one")); got.Kind != frame.Accepted {
 						t.Errorf("%+v", got)
 					}
 					continue
@@ -171,15 +171,22 @@ func TestExamplesStart(t *testing.T) {
 					d = mqtttest.New(t, wiretest.WebSocket(t, conn, "mqtt", u.Path), packet.V311)
 				}
 				d.Join("device-on-" + e.Name)
-				topic := "sensors/hall-1/t7/temp"
-				if filepath.Base(dir) == "commands" {
-					topic = "devices/pump-4/answers"
-				}
-				d.Send(publish(topic, "21.5", 1, 1))
+				d.Send(publish(topicsOfExamples(dir)[0], "21.5", 1, 1))
 				d.ExpectAck(packet.PUBACK, 1, packet.Success)
 			}
 		})
 	}
+}
+
+// topicsOfExamples returns what an example takes over MQTT, and over AMQP.
+func topicsOfExamples(dir string) [2]string {
+	switch filepath.Base(dir) {
+	case "commands":
+		return [2]string{"devices/pump-4/answers"}
+	case "spark":
+		return [2]string{"temperature/hall-1", "temperature"}
+	}
+	return [2]string{"sensors/hall-1/t7/temp", "orders/emea"}
 }
 
 // anyPort returns a URL to listen at with a port that is free.

@@ -39,6 +39,8 @@ func newCollector(b *bridge) *collector {
 	all = append(all, groupFamilies()...)
 	all = append(all, clientFamilies()...)
 	all = append(all, brokerFamilies()...)
+	all = append(all, amqpClientFamilies()...)
+	all = append(all, amqpBrokerFamilies()...)
 	all = append(all, deadLetterFamilies()...)
 	all = append(all, spoolFamilies()...)
 	all = append(all, fleetFamilies()...)

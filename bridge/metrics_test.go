@@ -18,11 +18,13 @@ func TestMetricsLint(t *testing.T) {
 	t.Parallel()
 	plant := newSite(t, packet.V5)
 	r := start(t, parse(t, `
-endpoints: {plant: {dial: "`+plant.url()+`"}, devices: {listen: "mqtt://:0"}, apps: {listen: "amqp://127.0.0.1:0"}}
+endpoints: {plant: {dial: "`+plant.url()+`"}, devices: {listen: "mqtt://:0"}, apps: {listen: "amqp://127.0.0.1:0"}, hub: {dial: "amqp://127.0.0.1:1"}}
 spool: {dir: `+t.TempDir()+`}
 routes: [{from: kafka:commands, to: "mqtt:{key}", device: "{key}"}]
 default_route: {to: kafka:rest}`))
-	eventually(t, "the endpoint is run", func() bool { return r.metric(`linkspan_client_owned{endpoint="plant"}`) == "1" })
+	for _, name := range []string{"plant", "hub"} {
+		eventually(t, name+" is run", func() bool { return r.metric(`linkspan_client_owned{endpoint="`+name+`"}`) == "1" })
+	}
 	d := r.device("d")
 	d.Send(publish("a", "x", 1, 1))
 	d.Ping()

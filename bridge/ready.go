@@ -218,12 +218,17 @@ func describeStatus(s client.Status, now time.Time) string {
 		}
 		return text
 	}
+	return notConnected(s.Since, s.LastError, now)
+}
+
+// notConnected tells since when there is no connection, and why.
+func notConnected(since time.Time, lastError string, now time.Time) string {
 	text := "not connected"
-	if !s.Since.IsZero() {
-		text += " for " + now.Sub(s.Since).Round(time.Second).String()
+	if !since.IsZero() {
+		text += " for " + now.Sub(since).Round(time.Second).String()
 	}
-	if s.LastError != "" {
-		text += ": " + s.LastError
+	if lastError != "" {
+		text += ": " + lastError
 	}
 	return text
 }
