@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -30,6 +31,7 @@ type Client struct {
 
 	producer *Producer
 	topics   *topics
+	apart    atomic.Int64 // consumers that run and are Apart
 }
 
 // New returns a client that connects when it is first used. It fails on a configuration that [Config.Validate] refuses

@@ -58,8 +58,9 @@ type ConsumerConfig struct {
 // A group that has no position in a topic begins at StartOffset, which is committed before anything is read; partitions that the topic
 // gets later are read from their beginning.
 //
-// Memory is bounded (P6): a partition with MaxInFlight records in flight, or with its share of the bytes, is not fetched while others
-// are, and nothing is while MaxInFlightBytes are held. A sink without room, for however long, costs no membership.
+// Memory is bounded (P6), that of all which are Apart together: a partition with MaxInFlight records in flight, or with its share
+// of the bytes, is not fetched while others are, and nothing is while MaxInFlightBytes are held. A sink without room, for however
+// long, costs no membership.
 type Consumer struct {
 	c        *Client
 	cfg      ConsumerConfig
@@ -77,6 +78,8 @@ type Consumer struct {
 	losses   atomic.Uint64   // how often the group has given us up
 	from     map[int32]int64 // where a tail begins, by partition, if not at the end
 	wanted   subscription    // of a member
+
+	fetchBytes int32 // that a fetch may bring of a partition; 0: as configured. Its poller's alone
 
 	commits sync.Mutex // held over a commit: a revocation waits for it, and none follows for what was revoked
 	mu      sync.Mutex
@@ -161,6 +164,10 @@ func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
 		return fmt.Errorf("kafka: consumer: %w", err)
 	}
 	close(c.made)
+	if c.cfg.Apart {
+		c.c.apart.Add(1)
+		defer c.c.apart.Add(-1)
+	}
 	var helpers sync.WaitGroup
 	working, stop := context.WithCancelCause(ctx)
 	switch {
@@ -279,13 +286,10 @@ func (c *Consumer) fetchMaxWait() time.Duration {
 // poll gives fetched records to their lanes until ctx ends.
 func (c *Consumer) poll(ctx context.Context) {
 	for ctx.Err() == nil {
-		if c.stats.HeldBytes.Load() >= c.settings.MaxInFlightBytes {
-			select {
-			case <-c.room:
-			case <-ctx.Done():
-			}
+		if c.full(ctx) {
 			continue
 		}
+		c.fit()
 		fetches := c.kgo.PollFetches(ctx)
 		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 			if p.Err != nil {
@@ -304,25 +308,6 @@ func (c *Consumer) poll(ctx context.Context) {
 			l.push(p.Records, share)
 		})
 		c.kgo.AllowRebalance()
-	}
-}
-
-// share is how many bytes a lane may hold before it is paused: so many that all others together, if none of their records
-// settles, leave half of MaxInFlightBytes to one that goes on. It is not below one fetch of a partition. Called with c locked.
-func (c *Consumer) share() int64 {
-	if len(c.lanes) < 2 {
-		return c.settings.MaxInFlightBytes
-	}
-	return max(c.settings.MaxInFlightBytes/int64(2*len(c.lanes)-2), int64(c.settings.FetchMaxPartitionBytes))
-}
-
-// held counts bytes that are fetched and not settled.
-func (c *Consumer) held(n int64) {
-	if was := c.stats.HeldBytes.Add(n) - n; was >= c.settings.MaxInFlightBytes && was+n < c.settings.MaxInFlightBytes {
-		select {
-		case c.room <- struct{}{}:
-		default:
-		}
 	}
 }
 

@@ -149,3 +149,62 @@ func TestStuckPartitionsLeaveMemory(t *testing.T) {
 	}
 	until(t, "the others", func() bool { return committed(t, c, "g", "down") == 4*each })
 }
+
+// P6: consumers that are Apart share one bound, however many there are and however long their sinks have no room; each goes on when its own
+// has.
+func TestApartConsumersShareABound(t *testing.T) {
+	virtually(t, func(t *testing.T, n *network) {
+		const consumers, records = 20, 600
+		c, _ := n.client(t, func(cfg *Config) {
+			cfg.Producer.MaxMessageBytes = 8 << 10
+			cfg.Consumer.MaxInFlightBytes = 1 << 20
+		})
+		defer c.Close()
+		padding := strings.Repeat("x", 1000)
+		o := newOutcomes()
+		for range records {
+			c.Producer().Send(t.Context(), message("down", "", padding), o.done)
+		}
+		for range records {
+			if err := o.wait(t); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		list, shelves := make([]*Consumer, consumers), make([]*shelf, consumers)
+		for i := range consumers {
+			list[i] = c.NewConsumer(ConsumerConfig{Partitions: map[string][]int32{"down": {0}}, From: Start{At: Earliest}, Apart: true})
+			shelves[i] = new(shelf)
+			all.Go(func() {
+				if err := list[i].Run(ctx, shelves[i]); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		pass(time.Minute)
+		held := int64(0)
+		for _, c := range list {
+			held += c.Stats().HeldBytes.Load()
+		}
+		if most := int64(consumers * (leastInFlight + leastInFlight)); held == 0 || held > most {
+			t.Errorf("%d bytes are held, want at most %d", held, most)
+		}
+		for i, s := range shelves[:3] {
+			s.grant(records)
+			for len(s.got()) < records {
+				list[i].Wake("down", 0)
+				s.mu.Lock()
+				dones := s.dones
+				s.dones = nil
+				s.mu.Unlock()
+				for _, done := range dones {
+					done(nil)
+				}
+				pass(10 * time.Millisecond)
+			}
+		}
+		cancel()
+		all.Wait()
+	}, kfake.SeedTopics(1, "down"))
+}
