@@ -282,3 +282,17 @@ func TestMappingDocument(t *testing.T) {
 		t.Errorf("the document has %d headers, the code %d: %v", len(documented), n, documented)
 	}
 }
+
+// TestRefusals: what a sink says of a message has a condition of AMQP; an error that has one already keeps it.
+func TestRefusals(t *testing.T) {
+	own := &frame.Error{Condition: "io.example:own"}
+	for err, want := range map[error]frame.Symbol{
+		linkspan.ErrNoRoute: frame.NotFound, linkspan.ErrInvalidTopic: frame.InvalidField, linkspan.ErrLoop: frame.PreconditionFailed, linkspan.ErrTooManyTopics: frame.ResourceLimitExceeded,
+		linkspan.ErrQuota: frame.ResourceLimitExceeded, linkspan.ErrTooLarge: frame.MessageSizeExceeded, linkspan.ErrNotAuthorized: frame.UnauthorizedAccess,
+		linkspan.Permanent(os.ErrInvalid): "other", linkspan.Permanent(own): own.Condition,
+	} {
+		if got := Refusal(err, "other"); got.Condition != want || got != own && got.Description != err.Error() {
+			t.Errorf("%v: got %+v, want %s", err, got, want)
+		}
+	}
+}
