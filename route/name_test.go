@@ -48,7 +48,7 @@ func TestNames(t *testing.T) {
 // TestLongNames: the lossy rules cut and mark, the escape refuses: it could not be turned back (UNS-A1).
 func TestLongNames(t *testing.T) {
 	long := strings.Repeat("a", maxKafkaName)
-	for rule := byDot; rule <= byEscape; rule++ {
+	for rule := byDot; rule <= byPlain; rule++ {
 		if got, ok := kafkaName(t, rule, long); !ok || got != long {
 			t.Errorf("rule %d: %d bytes fit", rule, maxKafkaName)
 		}
@@ -125,13 +125,17 @@ func FuzzNames(f *testing.F) {
 	for _, s := range []string{"a/b", "/", "//", "a.b_c-d", "ü/$x y", "--", strings.Repeat("ab/", 100)} {
 		f.Add(s)
 	}
+	f.Add("__consumer_offsets")
+	f.Add("_linkspan/sessions")
 	f.Fuzz(func(t *testing.T, topic string) {
 		if !validTopic(topic) {
 			return
 		}
 		escapeRoundTrip(t, topic)
-		for rule := byDot; rule <= byEscape; rule++ {
-			kafkaName(t, rule, topic)
+		for rule := byDot; rule <= byPlain; rule++ {
+			if name, ok := kafkaName(t, rule, topic); ok && internal(name) {
+				t.Errorf("%q by rule %d is %q", topic, rule, name)
+			}
 		}
 	})
 }
