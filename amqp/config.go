@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/amqp/codec"
 	"github.com/linkspan/linkspan/amqp/engine/sasl"
 	"github.com/linkspan/linkspan/internal/address"
 	"github.com/linkspan/linkspan/internal/wire"
@@ -156,6 +157,8 @@ func (c *ListenerConfig) Validate() error {
 		check(c.TLS == TLSConfig{}, "tls: %s is not encrypted; use amqps:// or amqpwss://", c.URL)
 	}
 	errs = append(errs, c.validateSASL())
+	_, err = codec.ByName(c.Codec)
+	check(err == nil, "codec: %v", err)
 	check(c.Surplus == SurplusIdle || c.Surplus == SurplusDetach, "surplus: %q is neither idle nor detach", c.Surplus)
 	check(c.MaxFrameSize >= 512, "max_frame_size: %d is less than 512", c.MaxFrameSize) // [AMQP 2.3.1]
 	for _, bound := range []struct {

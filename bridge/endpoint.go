@@ -6,6 +6,7 @@ import (
 	"net"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/linkspan/linkspan/amqp"
 	amqpclient "github.com/linkspan/linkspan/amqp/client"
@@ -163,6 +164,10 @@ func (c *Config) validateEndpoints(p *problems) {
 			p.add(key, "in a route that name would look like a protocol; choose another")
 		}
 		switch {
+		case e.Listener != nil && !spoken(e.Listener.URL):
+			p.add(key+".listen", "%q: it has none of the schemes %s", e.Listener.URL, allSchemes)
+		case e.Client != nil && !spoken(e.Client.Dial...):
+			p.add(key+".dial", "%q: it has none of the schemes %s", e.Client.Dial, allSchemes)
 		case e.Listener != nil:
 			p.take(key+".", e.Listener.Validate())
 		case e.Client != nil:
@@ -175,6 +180,19 @@ func (c *Config) validateEndpoints(p *problems) {
 			p.add(key, "says neither where to listen nor what to dial; add listen: mqtt://:1883 or amqp://:5672, or dial: mqtt://BROKER:1883 (MQTT: mqtt, mqtts, ws, wss; AMQP: amqp, amqps, amqpws, amqpwss)")
 		}
 	}
+}
+
+const allSchemes = "mqtt, mqtts, ws, wss, amqp, amqps, amqpws, amqpwss"
+
+// spoken reports whether the schemes of URLs are ones. What is no URL at all is for others to judge.
+func spoken(urls ...string) bool {
+	for _, u := range urls {
+		scheme, _, ok := strings.Cut(u, "://")
+		if ok && !slices.Contains(strings.Split(allSchemes, ", "), scheme) {
+			return false
+		}
+	}
+	return true
 }
 
 // validateSessions refuses two endpoints that would take each other's session at a broker again and again.
