@@ -308,8 +308,11 @@ func (c *conn) attend(now time.Time) time.Time {
 
 var _ engine.Handler = (*conn)(nil)
 
-// Opened begins the session.
+// Opened begins the session. ActiveMQ and others announce with a property that their close comes next, with the reason.
 func (c *conn) Opened(e *engine.Conn) error {
+	if refused, _ := e.Remote().Properties.Get("amqp:connection-establishment-failed").Bool(); refused {
+		return nil
+	}
 	var err error
 	if c.session, err = e.Begin(); err == nil {
 		close(c.opened)

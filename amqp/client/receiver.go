@@ -40,6 +40,7 @@ type intake struct {
 	// Of the driver.
 
 	codec   codec.Codec
+	lots    bool      // credit is given only when all is used; never changed
 	since   time.Time // when it was attached; zero: it is not yet
 	deaf    bool      // the broker does not know the outcome rejected
 	backlog []held    // oldest first
@@ -121,7 +122,7 @@ func (in *intake) settledAll() bool {
 
 // attach asks for a link.
 func (r *receiver) attach(c *conn) {
-	in := &intake{r: r, conn: c, codec: r.c.codecUp(r.address)}
+	in := &intake{r: r, conn: c, codec: r.c.codecUp(r.address), lots: countsAnew(c.engine.Remote())}
 	source := &frame.Source{
 		Address: frame.Some(r.place.address), ExpiryPolicy: frame.ExpireSessionEnd, Capabilities: r.place.capabilities(),
 		Outcomes: []frame.Symbol{frame.OutcomeAccepted, frame.OutcomeRejected, frame.OutcomeReleased, frame.OutcomeModified},
@@ -183,7 +184,11 @@ func (in *intake) Transfer(_ *engine.Link, d *engine.Delivery, payload []byte) {
 	in.open++
 	r.taken++
 	broken := in.broken
+	last := in.granted == 0
 	r.mu.Unlock()
+	if last && in.lots {
+		defer in.topUp()
+	}
 	switch {
 	case broken || in.conn.draining.Load():
 		in.giveBack(d)
@@ -336,13 +341,21 @@ func settled(a arrival, err error) {
 	in.topUp()
 }
 
+// countsAnew reports whether a broker takes the credit that it is told as if it had nothing on its way to us, whatever the delivery-count beside
+// it says, and so sends more than it may [AMQP 2.6.7]. RabbitMQ before 4 does.
+func countsAnew(o *frame.Open) bool {
+	product, _ := o.Properties.Get("product").Text()
+	version, _ := o.Properties.Get("version").Text()
+	return product == "RabbitMQ" && len(version) > 1 && version[1] == '.' && version[0] < '4'
+}
+
 // topUp gives credit, in larger lots, so that credit and what has come are never more than Credit together. Any goroutine.
 func (in *intake) topUp() {
 	r := in.r
 	r.mu.Lock()
 	most := r.c.cfg.Credit
 	n := most - min(most, in.granted+r.taken)
-	if in.full || in.broken || in.ended || n < max(most/4, 1) || in.conn.draining.Load() {
+	if in.full || in.broken || in.ended || n < max(most/4, 1) || in.granted > 0 && in.lots || in.conn.draining.Load() {
 		n = 0
 	}
 	in.granted += n

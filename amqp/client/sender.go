@@ -219,7 +219,7 @@ func (s *sender) Detached(l *engine.Link, _ bool, e *frame.Error) {
 	if ready {
 		o.c.stats.Senders.Add(-1)
 	}
-	if !leaving && !s.conn.over() {
+	if !leaving && !s.conn.over() && !s.conn.draining.Load() {
 		o.c.stats.Detached.Add(1)
 		if o.c.noteLink(s.address, why) {
 			o.c.log.Warn("the broker does not let us send to the address", "address", s.address, "err", why)
