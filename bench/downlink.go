@@ -43,21 +43,29 @@ func (s *server) subscribe(n int, filter string) (*subscribers, error) {
 // receive has the devices take what comes. With each, they keep a sample of every message.
 func (g *subscribers) receive(each bool) {
 	for _, d := range g.devices {
-		g.done.Go(func() {
-			err := d.receive(each, func(n int) {
-				if g.got.Add(int64(n)) < g.want.Load() {
-					return
-				}
-				select {
-				case g.some <- struct{}{}:
-				default:
-				}
-			})
-			select {
-			case g.failed <- err:
-			default:
-			}
-		})
+		g.take(func() error { return d.receive(each, g.came) })
+	}
+}
+
+// take runs f, which receives until it fails.
+func (g *subscribers) take(f func() error) {
+	g.done.Go(func() {
+		err := f()
+		select {
+		case g.failed <- err:
+		default:
+		}
+	})
+}
+
+// came notes n copies.
+func (g *subscribers) came(n int) {
+	if g.got.Add(int64(n)) < g.want.Load() {
+		return
+	}
+	select {
+	case g.some <- struct{}{}:
+	default:
 	}
 }
 
