@@ -355,3 +355,38 @@ func TestDrainIsAnswered(t *testing.T) {
 		}
 	}
 }
+
+// What is on its way to a link that was detached is discarded, whole deliveries and parts, and the session goes on
+// [AMQP 2.6.5].
+func TestOnItsWay(t *testing.T) {
+	part := func(change func(t *frame.Transfer)) *frame.Transfer {
+		p := &frame.Transfer{Payload: make([]byte, 100)}
+		change(p)
+		return p
+	}
+	first := func(p *frame.Transfer) { p.DeliveryID, p.DeliveryTag, p.More = frame.Some[uint32](0), []byte{1}, true }
+	for name, end := range map[string]func(r *raw){
+		"too large":   func(r *raw) { r.say(0, part(func(p *frame.Transfer) { p.Payload, p.More = make([]byte, 1000), true })) },
+		"our own":     func(r *raw) { r.server.links[0].Detach(true, nil) },
+		"another tag": func(r *raw) { r.say(0, part(func(p *frame.Transfer) { p.DeliveryTag, p.More = []byte{2}, true })) },
+	} {
+		r := linked(t, Config{MaxMessageSize: 1000})
+		r.say(0, attachOf("other", 1))
+		r.server.links[1].Grant(1)
+		r.hear()
+		r.say(0, part(first))
+		end(r)
+		r.say(0, part(func(p *frame.Transfer) { p.More = true }))
+		r.say(0, part(func(*frame.Transfer) {}))
+		r.say(0, transfer(1))
+		other := transfer(2)
+		other.Handle = 1
+		r.say(0, other)
+		if len(r.server.got) != 1 || r.server.got[0] != "x" || r.said(frame.CodeEnd) != "" {
+			t.Errorf("%s: got %q, told %v", name, r.server.got, r.server.log)
+		}
+		if n := r.server.links[0].s.in.live; n != 0 {
+			t.Errorf("%s: %d are in the books", name, n)
+		}
+	}
+}

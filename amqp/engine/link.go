@@ -218,6 +218,8 @@ func (l *Link) detach(closed bool, err *frame.Error) {
 	}
 	c.grab()
 	c.out = l.s.flush(c.out)
+	l.ghost = l.partial != nil
+	l.drop()
 	l.detachSent = true
 	l.errant = uint32(max(int32(l.limit-l.count), 0))
 	c.emit(l.s.channel, &frame.Detach{Handle: l.handle, Closed: closed, Error: clip(err)})
@@ -226,7 +228,6 @@ func (l *Link) detach(closed bool, err *frame.Error) {
 // fail detaches the link for a violation of the peer [AMQP 2.6.5], and tells the handler at once. It needs mu.
 func (l *Link) fail(err *frame.Error) {
 	l.detach(true, err)
-	l.drop()
 	l.tell(true, err)
 }
 

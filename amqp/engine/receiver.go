@@ -134,19 +134,28 @@ func (s *Session) transferred(t *frame.Transfer) (*Link, *Delivery, []byte) {
 		l.fail(violation(frame.NotAllowed, "a transfer to a link that does not receive"))
 		return nil, nil, nil
 	}
+	d, gathered := l.receive(t)
+	if l.detachSent { // for this frame: the rest of its delivery is on its way
+		l.ghost = t.More && !t.Aborted
+	}
+	return l, d, gathered
+}
+
+// receive takes a transfer to a receiver. It needs mu.
+func (l *Link) receive(t *frame.Transfer) (whole *Delivery, gathered []byte) {
 	if l.partial == nil {
 		d := l.start(t)
 		if d == nil {
-			return nil, nil, nil
+			return nil, nil
 		}
 		if !t.More && !t.Aborted {
 			return l.complete(d, t, t.Payload, nil)
 		}
 		l.partial = &partial{d: d}
-		s.in.add(d) // now, so that ids rise
+		l.s.in.add(d) // now, so that ids rise
 	} else if err := l.continued(t); err != nil {
 		l.fail(err)
-		return nil, nil, nil
+		return nil, nil
 	}
 	return l.gather(t)
 }
@@ -155,7 +164,7 @@ func (s *Session) transferred(t *frame.Transfer) (*Link, *Delivery, []byte) {
 // credit [AMQP 2.6.5]. It needs mu.
 func (l *Link) discard(t *frame.Transfer) {
 	s := l.s
-	if l.partial != nil || l.ghost { // the delivery has begun before
+	if l.ghost { // the delivery has begun before
 		l.ghost = t.More && !t.Aborted
 		return
 	}
@@ -225,18 +234,18 @@ func (l *Link) continued(t *frame.Transfer) *frame.Error {
 }
 
 // gather adds a frame to the delivery that is not whole yet. It needs mu.
-func (l *Link) gather(t *frame.Transfer) (*Link, *Delivery, []byte) {
+func (l *Link) gather(t *frame.Transfer) (*Delivery, []byte) {
 	p := l.partial
 	p.d.settled = p.d.settled || t.Settled
 	if t.Aborted { // [AMQP 2.7.5]: as if it had never been; the credit is used
 		l.drop()
-		return nil, nil, nil
+		return nil, nil
 	}
 	c := l.s.c
 	have := len(p.payload) + len(t.Payload)
 	if uint64(have) > l.maxMessage {
 		l.fail(tooLarge(l.maxMessage))
-		return nil, nil, nil
+		return nil, nil
 	}
 	if !t.More {
 		l.partial = nil
@@ -246,13 +255,13 @@ func (l *Link) gather(t *frame.Transfer) (*Link, *Delivery, []byte) {
 	if c.kept += len(t.Payload); c.kept > c.cfg.MaxPartial {
 		c.kept -= len(t.Payload)
 		l.fail(violation(frame.ResourceLimitExceeded, "more than %d bytes of messages that are not whole", c.cfg.MaxPartial))
-		return nil, nil, nil
+		return nil, nil
 	}
 	if p.payload == nil {
 		p.payload = getBuffer()
 	}
 	p.payload = append(p.payload, t.Payload...)
-	return nil, nil, nil
+	return nil, nil
 }
 
 func tooLarge(max uint64) *frame.Error {
@@ -260,11 +269,11 @@ func tooLarge(max uint64) *frame.Error {
 }
 
 // complete enters a whole delivery. It needs mu.
-func (l *Link) complete(d *Delivery, t *frame.Transfer, payload, gathered []byte) (*Link, *Delivery, []byte) {
+func (l *Link) complete(d *Delivery, t *frame.Transfer, payload, gathered []byte) (*Delivery, []byte) {
 	if uint64(len(payload)) > l.maxMessage {
 		d.recycle()
 		l.fail(tooLarge(l.maxMessage))
-		return nil, nil, nil
+		return nil, nil
 	}
 	d.settled = d.settled || t.Settled
 	if t.State.Kind != frame.NoState {
@@ -278,5 +287,5 @@ func (l *Link) complete(d *Delivery, t *frame.Transfer, payload, gathered []byte
 	} else if d.entered {
 		l.s.in.remove(d)
 	}
-	return l, d, gathered
+	return d, gathered
 }
