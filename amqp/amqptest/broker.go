@@ -179,6 +179,15 @@ func (b *Broker) Credit(n uint32) {
 	b.credit = n
 }
 
+// Grant gives senders to an address credit.
+func (b *Broker) Grant(address string, n uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.queue(address).inlets {
+		p.link.Grant(n)
+	}
+}
+
 // Refuse has links from and to an address refused; nil: no more.
 func (b *Broker) Refuse(address string, err *frame.Error) {
 	b.mu.Lock()

@@ -28,7 +28,6 @@ type outbox struct {
 type delivery struct {
 	prev, next *delivery
 
-	s       *sender
 	wire    *wire // the encoded message, while it waits
 	size    int
 	expires time.Time // zero: never
@@ -97,21 +96,20 @@ func (c *Client) Room(*linkspan.Message) bool {
 // take takes a message, or returns why not. The caller has mu.
 func (o *outbox) take(d *delivery, address string, p place) []outcome {
 	o.c.stats.Queued.Add(1)
-	o.add(d)
 	switch {
 	case o.closed:
-		return o.over(nil, d, linkspan.ErrClosed)
+		return []outcome{{d, linkspan.ErrClosed}}
 	case o.conn == nil:
-		return o.over(nil, d, errAway)
+		return []outcome{{d, errAway}}
 	}
 	s := o.senders[address]
 	if s == nil {
 		s = o.newSender(address, p)
 	}
-	d.s = s
 	if s.failing {
-		return o.over(nil, d, errBehind)
+		return []outcome{{d, errBehind}}
 	}
+	o.add(d)
 	s.waiting = append(s.waiting, d)
 	return s.pump(nil)
 }
