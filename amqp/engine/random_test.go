@@ -23,6 +23,8 @@ type schedule struct {
 	*pair
 	links  []*lane
 	byLink map[*Link]*lane
+	victim *Link   // one that is detached again and again, by either end
+	ends   []*Link // the other ends of those
 }
 
 // lane is a link seen from both ends.
@@ -60,6 +62,10 @@ func message(n int) []byte { return []byte(strings.Repeat(fmt.Sprintf("%d.", n),
 
 func (p *schedule) take(l *Link, d *Delivery, payload []byte) {
 	k := p.byLink[l]
+	if k == nil {
+		d.Settle(accepted)
+		return
+	}
 	if string(payload) != string(message(k.got)) || string(d.Tag()) != fmt.Sprint(k.got) {
 		p.t.Fatalf("%s: message %d is another one", l.Name(), k.got)
 	}
@@ -69,6 +75,10 @@ func (p *schedule) take(l *Link, d *Delivery, payload []byte) {
 
 func (p *schedule) outcome(l *Link, d *Delivery) {
 	k := p.byLink[l]
+	if k == nil {
+		d.Settle(frame.State{})
+		return
+	}
 	if kind := d.Remote().Kind; kind == frame.Received {
 		return // is not final
 	}
@@ -96,7 +106,14 @@ func (p *schedule) run() {
 		a.ReceiverSettleMode = frame.ReceiverSettleMode(p.rnd.IntN(2))
 		p.links = append(p.links, p.join(p.attach(sessions[p.rnd.IntN(len(sessions))], a)))
 	}
+	p.server.attach = func(l *Link) {
+		p.ends = append(p.ends, l)
+		if err := l.Accept(frame.Attach{}); err == nil {
+			l.Grant(5)
+		}
+	}
 	for range 3000 {
+		p.disturb(sessions)
 		p.act(p.links[p.rnd.IntN(len(p.links))])
 	}
 	p.finish(sessions)
@@ -112,6 +129,28 @@ func (p *schedule) join(l *Link) *lane {
 	}
 	p.byLink[l], p.byLink[other] = k, k
 	return k
+}
+
+// disturb does something to the victim. What becomes of its messages is nobody's business, but its session goes on.
+func (p *schedule) disturb(sessions []*Session) {
+	switch p.rnd.IntN(20) {
+	case 0:
+		if l, err := sessions[p.rnd.IntN(len(sessions))].Attach(sender("victim"), p.client); err == nil {
+			p.victim = l // which takes the place of the one before, if there is one
+		}
+	case 1, 2, 3:
+		if p.victim != nil {
+			_, _ = p.victim.Send(Outgoing{Tag: []byte("v"), Payload: message(p.rnd.IntN(30))})
+		}
+	case 4:
+		if len(p.ends) > 0 {
+			p.ends[len(p.ends)-1].Detach(p.rnd.IntN(2) == 0, nil)
+		}
+	case 5:
+		if p.victim != nil && p.rnd.IntN(3) == 0 {
+			p.victim.Detach(true, nil)
+		}
+	}
 }
 
 func (p *schedule) act(k *lane) {
@@ -179,6 +218,12 @@ func (p *schedule) finish(sessions []*Session) {
 			p.t.Errorf("link %d: something is not settled", i)
 		}
 		k.in.Detach(p.rnd.IntN(2) == 0, nil)
+	}
+	if p.victim != nil {
+		p.victim.Detach(true, nil)
+		for _, d := range p.victim.Unsettled() {
+			d.Settle(frame.State{})
+		}
 	}
 	p.settle()
 	for _, c := range []*Conn{p.client.c, p.server.c} {
