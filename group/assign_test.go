@@ -1,9 +1,9 @@
 package group
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -209,17 +209,17 @@ func TestJoinBeforeRun(t *testing.T) {
 			t.Fatal(err)
 		}
 		gone.rc.Leave()
-		p.groups = early
-		go func() { p.ended <- early.Run(t.Context()) }()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- early.Run(ctx) }()
 		l.wait(3)
-		if err := early.Run(t.Context()); err == nil {
+		if err := early.Run(ctx); err == nil {
 			t.Error("it runs twice")
 		}
-		p.cancel()
-		<-p.ended // of the registry that was there before
 		l.rc.Leave()
-		w.running = slices.DeleteFunc(w.running, func(q *process) bool { return q == p })
-		w.until("the end", func() bool { return w.members("early") == 0 })
-		p.client.Close()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	})
 }

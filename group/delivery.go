@@ -44,56 +44,70 @@ type Outcome struct {
 	UndeliverableHere bool
 }
 
+// again reports whether the record is to be delivered again.
+func (o *Outcome) again() bool { return o.State == Released || o.State == Modified }
+
+// elsewhere reports whether it is to be delivered to someone else.
+func (o *Outcome) elsewhere() bool { return o.State == Modified && o.UndeliverableHere }
+
 // Settle says what became of d. It may be called from any goroutine, within Deliver, too.
 func (d *Delivery) Settle(o Outcome) {
-	p := d.part
-	p.mu.Lock()
-	rc, offset := d.rc, d.offset
-	done := p.close(d)
+	p, elsewhere := d.part, o.elsewhere()
+	if elsewhere { // that is the team's to decide
+		p.team.mu.Lock()
+	}
+	done, moves := p.settle(d, o)
+	if elsewhere {
+		p.team.mu.Unlock()
+	}
 	if done == nil { // the receiver has left
-		p.mu.Unlock()
 		return
 	}
-	p.settled++
-	avoid := false
-	if !p.stopped {
-		avoid = p.note(rc, offset, o)
-	}
-	moves := p.next != nil && p.unsettled == 0
-	p.mu.Unlock()
-
 	r := p.team.registry
 	d.part, d.rc = nil, nil
 	r.deliveries.Put(d)
-	if avoid {
-		p.team.avoid(p, rc.topic)
+	if err := r.stats.count(o); !o.again() {
+		done(err)
 	}
-	done(r.stats.count(o))
 	if moves {
 		p.team.move(p)
 	}
 }
 
-// note keeps what matters of the outcome for the next delivery of the record. It reports whether rc is not to get that. Called with p
-// locked.
-func (p *part) note(rc *Receiving, offset int64, o Outcome) (avoid bool) {
-	switch o.State {
-	case Accepted, Rejected:
-		p.forget(offset)
-		return false
-	case Modified:
-		h := p.remember(offset)
-		if o.DeliveryFailed {
-			h.count++
-		}
-		if o.UndeliverableHere {
-			h.not = append(h.not, rc)
-			h.to = nil
-		}
-		return o.UndeliverableHere
+// settle takes d out of what is unsettled, and gives the record back if it is to be delivered again. It returns nil when d was out before.
+// Otherwise, done is still to be called if the record is settled, and moves says that p can move to who is to have it.
+func (p *part) settle(d *Delivery, o Outcome) (done func(error), moves bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rc, offset := d.rc, d.offset
+	if done = p.close(d); done == nil {
+		return nil, false
 	}
-	p.remember(offset)
-	return false
+	p.settled++
+	if !p.stopped {
+		p.note(rc, offset, o)
+	}
+	if o.again() {
+		done(errReturned) // before p can have another owner, who would get what is newer first (P3)
+	}
+	return done, p.next != nil && p.unsettled == 0
+}
+
+// note keeps what matters of the outcome for the next delivery of the record. Called with p locked, and the team where it is to be
+// elsewhere.
+func (p *part) note(rc *Receiving, offset int64, o Outcome) {
+	if !o.again() {
+		p.forget(offset)
+		return
+	}
+	h := p.remember(offset)
+	if o.State == Modified && o.DeliveryFailed {
+		h.count++
+	}
+	if o.elsewhere() {
+		h.not = append(h.not, rc)
+		p.redirect(rc.topic.receivers)
+	}
 }
 
 // count counts an outcome, and returns what the source is told.
@@ -129,14 +143,15 @@ func (d *Delivery) refuse() {
 	p := d.part
 	p.mu.Lock()
 	done := p.close(d)
-	moves := p.next != nil && p.unsettled == 0
-	p.mu.Unlock()
 	if done == nil { // the receiver has left meanwhile, which gave it back
+		p.mu.Unlock()
 		return
 	}
+	done(errNoCredit)
+	moves := p.next != nil && p.unsettled == 0
+	p.mu.Unlock()
 	d.part, d.rc = nil, nil
 	p.team.registry.deliveries.Put(d)
-	done(errNoCredit)
 	if moves {
 		p.team.move(p)
 	}

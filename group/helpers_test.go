@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,8 +38,8 @@ type world struct {
 
 // A watcher sees what happens in the processes.
 type watcher interface {
-	changed(p *process, ours bool, partitions map[string][]int32)
-	buried(p *process, r linkspan.Record)
+	changed(c *kafka.Consumer, ours bool, partitions map[string][]int32)
+	buried(c *kafka.Consumer, r linkspan.Record)
 }
 
 // inWorld runs a test in time that passes only when nothing else is left to do, with a Kafka that has the topics t and u of so many
@@ -197,6 +198,7 @@ type process struct {
 	client *kafka.Client
 	groups *Registry
 	cancel context.CancelFunc
+	ending atomic.Bool
 	ended  chan error
 
 	mu        sync.Mutex
@@ -240,6 +242,7 @@ func (p *process) dial(ctx context.Context, network, addr string) (net.Conn, err
 
 // kill cuts p off from Kafka at once, and lets it end.
 func (p *process) kill() {
+	p.ending.Store(true)
 	p.mu.Lock()
 	p.cut = true
 	for _, c := range p.conns {
@@ -253,6 +256,7 @@ func (p *process) kill() {
 // stop ends p as a signal does.
 func (p *process) stop() {
 	p.w.t.Helper()
+	p.ending.Store(true)
 	p.w.running = slices.DeleteFunc(p.w.running, func(q *process) bool { return q == p })
 	p.cancel()
 	if err := <-p.ended; err != nil {
@@ -263,12 +267,14 @@ func (p *process) stop() {
 
 // Group, Partition and Partitions are Kafka for the registry, with a dead letter topic before its sink.
 func (p *process) Group(name string, changed func(bool, map[string][]int32)) Member {
-	return p.consumer(kafka.ConsumerConfig{Group: name, Apart: true, Changed: func(ours bool, partitions map[string][]int32) {
+	var g guarded
+	g = p.consumer(kafka.ConsumerConfig{Group: name, Apart: true, Changed: func(ours bool, partitions map[string][]int32) {
 		if p.w.watch != nil {
-			p.w.watch.changed(p, ours, partitions)
+			p.w.watch.changed(g.Consumer, ours, partitions)
 		}
 		changed(ours, partitions)
 	}})
+	return g
 }
 
 func (p *process) Partition(s Partition) Source {
@@ -296,23 +302,23 @@ func (p *process) consumer(cfg kafka.ConsumerConfig) guarded {
 }
 
 func (g guarded) Run(ctx context.Context, to linkspan.Sink) error {
-	return g.Consumer.Run(ctx, guard{to.(linkspan.Bounded), g.p})
+	return g.Consumer.Run(ctx, guard{to.(linkspan.Bounded), g})
 }
 
 type guard struct {
 	linkspan.Bounded
-	p *process
+	from guarded
 }
 
 func (g guard) Send(ctx context.Context, m *linkspan.Message, done func(error)) {
 	payload, record := string(m.Payload), m.Record
 	g.Bounded.Send(ctx, m, func(err error) {
 		if linkspan.IsPermanent(err) {
-			g.p.mu.Lock()
-			g.p.letters = append(g.p.letters, payload+": "+err.Error())
-			g.p.mu.Unlock()
-			if g.p.w.watch != nil {
-				g.p.w.watch.buried(g.p, record)
+			g.from.p.mu.Lock()
+			g.from.p.letters = append(g.from.p.letters, payload+": "+err.Error())
+			g.from.p.mu.Unlock()
+			if g.from.p.w.watch != nil {
+				g.from.p.w.watch.buried(g.from.Consumer, record)
 			}
 			err = nil
 		}

@@ -55,9 +55,9 @@ type place struct {
 	offset    int64
 }
 
-// A run is one partition in one process, from when Kafka gives it to that until it takes it away.
+// A run is one partition at one Kafka consumer, from when Kafka gives it to that until it takes it away.
 type run struct {
-	p         *process
+	c         *kafka.Consumer
 	partition int32
 }
 
@@ -183,10 +183,12 @@ func (s *schedule) join() {
 // delivered checks the order.
 func (s *schedule) delivered(l *tracked, x delivered) {
 	s.mu.Lock()
-	r := s.runs[run{l.p, x.partition}]
+	r := s.runs[run{x.d.rc.team.member.(guarded).Consumer, x.partition}]
 	switch {
+	case r == nil && (l.left || l.p.ending.Load()): // the consumer is at its end
+		r = &progress{back: map[int64]int{}}
 	case r == nil:
-		s.t.Errorf("%d/%d was delivered to a process that does not have the partition", x.partition, x.offset)
+		s.t.Errorf("%d/%d was delivered by a consumer that does not have the partition", x.partition, x.offset)
 		r = &progress{back: map[int64]int{}}
 	case r.returned(x.offset):
 	case r.next >= 0 && r.next != x.offset:
@@ -211,22 +213,22 @@ func (s *schedule) delivered(l *tracked, x delivered) {
 	l.mu.Unlock()
 }
 
-func (s *schedule) changed(p *process, ours bool, partitions map[string][]int32) {
+func (s *schedule) changed(c *kafka.Consumer, ours bool, partitions map[string][]int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range partitions["t"] {
-		delete(s.runs, run{p, n})
+		delete(s.runs, run{c, n})
 		if ours {
-			s.runs[run{p, n}] = &progress{next: -1, back: map[int64]int{}}
+			s.runs[run{c, n}] = &progress{next: -1, back: map[int64]int{}}
 		}
 	}
 }
 
-func (s *schedule) buried(p *process, r linkspan.Record) {
+func (s *schedule) buried(c *kafka.Consumer, r linkspan.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.settled[place{r.Partition, r.Offset}] = true
-	if run := s.runs[run{p, r.Partition}]; run != nil {
+	if run := s.runs[run{c, r.Partition}]; run != nil {
 		delete(run.back, r.Offset)
 	}
 }

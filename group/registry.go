@@ -19,7 +19,8 @@ import (
 // Kafka is what a [Registry] needs of it.
 type Kafka interface {
 	// Group returns a new member of a consumer group that has no topics yet. changed is called when the group has given it
-	// partitions, before their records come, and when it has none of these any more, after the last of their records has come.
+	// partitions, before their records come, and when it has none of these any more, after the last of their records has come, or at
+	// the end of the member.
 	Group(name string, changed func(ours bool, partitions map[string][]int32)) Member
 	// Partition returns a source of one partition.
 	Partition(p Partition) Source

@@ -119,15 +119,6 @@ func (t *team) wait(p *part) {
 	})
 }
 
-// avoid finds someone else for the records of p that not everybody takes.
-func (t *team) avoid(p *part, tp *topic) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.redirect(tp.receivers)
-}
-
 // redirect decides who gets the records that not everybody takes. Called with the team and p locked.
 func (p *part) redirect(receivers []*Receiving) {
 	for _, h := range p.past {

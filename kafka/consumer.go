@@ -40,7 +40,7 @@ type ConsumerConfig struct {
 	// says by [Consumer.Wake] when it may have room again.
 	Apart bool
 	// Changed is called when the group has given partitions to this member, before any of their records comes, and when it has taken
-	// some away, after the last of their records has come. It must not block. nil: nobody asks.
+	// some away, after the last of their records has come; while Run ends, some may still come. It must not block. nil: nobody asks.
 	Changed func(ours bool, partitions map[string][]int32)
 	// SessionTimeout of this member of Group, 0 for that of [ConsumerSettings].
 	SessionTimeout time.Duration
