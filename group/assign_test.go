@@ -90,6 +90,32 @@ func TestWhatDoesNotExist(t *testing.T) {
 	})
 }
 
+// Kafka clients are bounded: a group more, or a partition more, is refused, and comes when another has gone. More receivers of the same
+// group are not.
+func TestMaxReaders(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		p := w.process(Options{MaxReaders: 2})
+		a := p.link("a", "t", plenty)
+		one, err := p.assign(Partition{Topic: "t"}, plenty)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.link("a", "t", plenty)
+		if _, err := p.groups.Join(t.Context(), "b", "t", new(link)); !errors.Is(err, ErrTooMany) {
+			t.Errorf("a group more: %v", err)
+		}
+		if _, err := p.assign(Partition{Topic: "t"}, plenty); !errors.Is(err, ErrTooMany) {
+			t.Errorf("a partition more: %v", err)
+		}
+		one.rc.Leave()
+		w.until("there is room", func() bool { p.groups.mu.Lock(); defer p.groups.mu.Unlock(); return len(p.groups.all) == 1 })
+		b := p.link("b", "t", plenty).accepts()
+		a.accepts()
+		w.feed("t", 0, 0, 1)
+		b.wait(1)
+	})
+}
+
 // Topics of a group come and go with their receivers, by one Kafka consumer; the position is kept while nobody receives.
 func TestTopicsOfAGroup(t *testing.T) {
 	inWorld(t, 2, func(t *testing.T, w *world) {

@@ -136,7 +136,7 @@ func TestUndeliverableHere(t *testing.T) {
 func TestZeroCredit(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		p := w.process(Options{}, func(cfg *kafka.Config) {
-			cfg.Consumer.MaxInFlight, cfg.Consumer.FetchMaxBytes, cfg.Consumer.FetchMaxPartitionBytes = 10, 2048, 1024
+			cfg.Consumer.MaxInFlightBytes, cfg.Consumer.FetchMaxBytes, cfg.Consumer.FetchMaxPartitionBytes = 64<<10, 2048, 1024
 		})
 		a := p.link("g", "t", 0)
 		for i := range 50 {

@@ -85,6 +85,9 @@ type Options struct {
 	// MovePatience is how long a partition that is to move to another receiver waits for the one that has it, while that settles nothing:
 	// then that one gets more, for the case that this is what it waits for. Default 10s.
 	MovePatience time.Duration
+	// MaxReaders bounds the Kafka clients at a time, as each takes memory and connections: one for each group that has receivers, one
+	// for each receiver of a single partition, and those that are ending. Default 0: none.
+	MaxReaders int
 }
 
 // The defaults of [Options].
@@ -175,7 +178,7 @@ func (r *Registry) start(t *team) {
 }
 
 // Join adds a receiver of a group's share of a topic. It looks the topic up, and fails where that does not exist or Kafka does not say so
-// before ctx ends. Deliveries may begin before Join returns.
+// before ctx ends, or with [ErrTooMany]. Deliveries may begin before Join returns.
 func (r *Registry) Join(ctx context.Context, group, topic string, to Receiver) (*Receiving, error) {
 	n, err := r.kafka.Partitions(ctx, topic)
 	if err != nil {
@@ -188,6 +191,10 @@ func (r *Registry) Join(ctx context.Context, group, topic string, to Receiver) (
 	}
 	t := r.teams[group]
 	if t == nil {
+		if err := r.room(); err != nil {
+			r.mu.Unlock()
+			return nil, err
+		}
 		t = newTeam(r, group)
 		t.member = r.kafka.Group(group, t.changed)
 		t.source = t.member
@@ -205,7 +212,7 @@ func (r *Registry) Join(ctx context.Context, group, topic string, to Receiver) (
 }
 
 // Assign adds a receiver of one partition, beside all groups; several of one partition each get all. It fails where there is no such
-// partition, or Kafka does not say so before ctx ends.
+// partition, or Kafka does not say so before ctx ends, or with [ErrTooMany].
 func (r *Registry) Assign(ctx context.Context, p Partition, to Receiver) (*Receiving, error) {
 	n, err := r.kafka.Partitions(ctx, p.Topic)
 	if err != nil {
@@ -222,6 +229,9 @@ func (r *Registry) Assign(ctx context.Context, p Partition, to Receiver) (*Recei
 	if r.closed {
 		return nil, linkspan.ErrClosed
 	}
+	if err := r.room(); err != nil {
+		return nil, err
+	}
 	t := newTeam(r, p.Group)
 	t.source = r.kafka.Partition(p)
 	rc := &Receiving{team: t, to: to}
@@ -233,8 +243,20 @@ func (r *Registry) Assign(ctx context.Context, p Partition, to Receiver) (*Recei
 	return rc, nil
 }
 
-// ErrNoPartition: the topic has no partition of that number.
-var ErrNoPartition = errors.New("no such partition")
+// room returns an error if there can be no more readers. Called with r locked.
+func (r *Registry) room() error {
+	if n := r.opts.MaxReaders; n > 0 && len(r.all) >= n {
+		return fmt.Errorf("%w: there are %d", ErrTooMany, n)
+	}
+	return nil
+}
+
+var (
+	// ErrNoPartition: the topic has no partition of that number.
+	ErrNoPartition = errors.New("no such partition")
+	// ErrTooMany: there are as many readers as there may be.
+	ErrTooMany = errors.New("too many groups and readers of single partitions")
+)
 
 // ends takes t out of the registry: nobody joins it any more. Called with r locked.
 func (r *Registry) ends(t *team) {

@@ -12,10 +12,10 @@ import (
 // else is away. The sink is asked for room for the very record, and wakes the lane when that may have come.
 func (l *lane) apart(ctx context.Context, m *linkspan.Message) {
 	for ctx.Err() == nil {
-		if r := l.first(); r != nil {
+		if r, back := l.first(); r != nil {
 			fill(m, r, time.Now())
 			if linkspan.Room(l.to, m) {
-				if f := l.take(r); f != nil {
+				if f := l.take(r, back); f != nil {
 					m.Tries = f.tries
 					l.to.Send(ctx, m, f.finish)
 					continue
@@ -29,37 +29,41 @@ func (l *lane) apart(ctx context.Context, m *linkspan.Message) {
 	}
 }
 
-// first returns the record that comes next, nil if there is none.
-func (l *lane) first() *kgo.Record {
+// first returns the record that comes next, and its flight if it was given back; nil if there is none.
+func (l *lane) first() (r *kgo.Record, back *flight) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.resume()
 	switch {
 	case len(l.failed) > 0:
-		return l.failed[0].record
+		return l.failed[0].record, l.failed[0]
 	case len(l.queue) > 0:
-		return l.queue[0]
+		return l.queue[0], nil
 	}
-	return nil
+	return nil, nil
 }
 
-// take takes r out to be handed over, nil where it does not come next any more, or the window is full.
-func (l *lane) take(r *kgo.Record) (f *flight) {
+// take takes what first has returned out to be handed over, nil where it does not come next any more, or the window is full.
+func (l *lane) take(r *kgo.Record, back *flight) *flight {
+	f := back
+	if f == nil {
+		if f = l.flight(r); f == nil { // not with l locked: the window locks l when it settles
+			return nil
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case len(l.failed) > 0:
-		if l.failed[0].record != r {
-			return nil
-		}
-		f, l.failed[0] = l.failed[0], nil
-		l.failed = l.failed[1:]
-	case len(l.queue) > 0 && l.queue[0] == r:
-		if f = l.flight(r); f == nil {
-			return nil
-		}
+	case back == nil:
 		l.queue[0] = nil
 		l.queue = l.queue[1:]
+		if len(l.failed) > 0 { // something older was given back meanwhile
+			l.back(f)
+			return nil
+		}
+	case l.failed[0] == back:
+		l.failed[0] = nil
+		l.failed = l.failed[1:]
 	default:
 		return nil
 	}

@@ -112,7 +112,7 @@ type ConsumerSettings struct {
 	FetchMaxPartitionBytes int32 `yaml:"fetch_max_partition_bytes"`
 	// FetchMinBytes is what a broker waits for, up to FetchMaxWait, before it answers. Default 1. Kafka: fetch.min.bytes.
 	FetchMinBytes int32 `yaml:"fetch_min_bytes"`
-	// FetchMaxWait is how long a broker holds back an answer for want of FetchMinBytes, for AMQP receivers half a second at most.
+	// FetchMaxWait is how long a broker holds back an answer for want of FetchMinBytes, for AMQP receivers 250ms at most.
 	// Default 5s, at least 10ms.
 	// Kafka: fetch.max.wait.ms.
 	FetchMaxWait time.Duration `yaml:"fetch_max_wait"`

@@ -271,8 +271,8 @@ func (c *Consumer) options(ctx context.Context, to linkspan.Sink, topics []strin
 	return append(opts, kgo.ConsumeRegex(), kgo.ConsumeTopics(all...), kgo.ConsumeExcludeTopics("^__"))
 }
 
-// changingFetchWait bounds how long a fetch waits that others may want to join. Kafka's own default.
-const changingFetchWait = 500 * time.Millisecond
+// changingFetchWait bounds how long a fetch waits that others may want to join.
+const changingFetchWait = 250 * time.Millisecond
 
 // fetchMaxWait is how long a fetch may wait for records. Those of partitions that come while it does are not among its own, and wait
 // for it to end; that is for as long as a receiver waits that comes to a consumer which others have set going.

@@ -84,7 +84,7 @@ func (l *lane) push(records []*kgo.Record, share int64) {
 	l.mu.Lock()
 	l.queue = append(l.queue, records...)
 	l.share = share
-	if !l.paused && (len(l.queue) > l.c.settings.MaxInFlight || l.bytes.Load() >= share) {
+	if !l.paused && l.crowded() {
 		l.paused = true
 		l.c.kgo.PauseFetchPartitions(map[string][]int32{l.topic: {l.partition}})
 	}
@@ -94,10 +94,24 @@ func (l *lane) push(records []*kgo.Record, share int64) {
 
 // resume has the partition fetched again once there is room. Called with l locked.
 func (l *lane) resume() {
-	if l.paused && len(l.queue) <= l.c.settings.MaxInFlight && l.bytes.Load() < l.share {
+	if l.paused && !l.crowded() {
 		l.paused = false
 		l.c.kgo.ResumeFetchPartitions(map[string][]int32{l.topic: {l.partition}})
 	}
+}
+
+// crowded reports whether the partition is not to be fetched. Called with l locked.
+//
+// A fetch that waits for others does not notice who is resumed, and what it has brought meanwhile is fetched again. So lanes that may
+// stand still each by itself have a deep queue, and are resumed when half of it is left.
+func (l *lane) crowded() bool {
+	switch {
+	case !l.c.cfg.Apart:
+		return len(l.queue) > l.c.settings.MaxInFlight || l.bytes.Load() >= l.share
+	case l.paused:
+		return l.bytes.Load() >= l.share/2
+	}
+	return l.bytes.Load() >= l.share
 }
 
 // held counts bytes that are fetched and not settled.
@@ -149,19 +163,26 @@ func (l *lane) deliver(ctx context.Context, batch []*kgo.Record, m *linkspan.Mes
 	}
 }
 
-// retry hands over again what was given back, after a while.
+// retry hands over again what was given back, after a while, unless something of it is given back once more: then the rest waits for it.
 func (l *lane) retry(ctx context.Context, failed []*flight, tries int, m *linkspan.Message) {
 	_ = sleep(ctx, l.c.backoff(tries))
 	for i, f := range failed {
-		for !linkspan.Room(l.to, nil) && ctx.Err() == nil {
+		for !linkspan.Room(l.to, nil) && !l.returned() && ctx.Err() == nil {
 			l.pause(ctx)
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || l.returned() {
 			l.unread(nil, failed[i:])
 			return
 		}
 		l.hand(ctx, f, m, tries)
 	}
+}
+
+// returned reports whether records were given back that are not handed over again yet.
+func (l *lane) returned() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.failed) > 0
 }
 
 // next waits for something to do: what was given back, once nothing is away, or else what was fetched. While something
@@ -201,10 +222,7 @@ func (l *lane) unread(rest []*kgo.Record, failed []*flight) {
 // open waits for room in the window and the sink, and returns a flight for r; not so when records were given back.
 func (l *lane) open(ctx context.Context, r *kgo.Record) (*flight, bool) {
 	for {
-		l.mu.Lock()
-		back := len(l.failed) > 0
-		l.mu.Unlock()
-		if back || ctx.Err() != nil {
+		if l.returned() || ctx.Err() != nil {
 			return nil, false
 		}
 		if linkspan.Room(l.to, nil) {
