@@ -185,11 +185,14 @@ func bodies(t testing.TB, encoded []string) (all []string) {
 }
 
 // send sends a message, and returns where its outcome will be.
-func (r *running) send(address, body string) <-chan error {
+func (r *running) send(address, body string) <-chan error { return r.try(0, address, body) }
+
+// try sends one that was given back that often.
+func (r *running) try(tries int, address, body string) <-chan error {
 	outcome := make(chan error, 1)
 	m := &linkspan.Message{}
 	m.Reset()
-	m.Topic, m.Payload, m.QoS = address, []byte(body), 1
+	m.Topic, m.Payload, m.QoS, m.Tries = address, []byte(body), 1, tries
 	r.Send(context.Background(), m, func(err error) { outcome <- err })
 	return outcome
 }

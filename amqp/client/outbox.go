@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -80,7 +81,7 @@ func (c *Client) Send(_ context.Context, m *linkspan.Message, done func(error)) 
 	d.size, d.expires, d.done, d.since = len(d.wire.b), m.Expires, done, time.Now()
 	o := &c.out
 	o.mu.Lock()
-	over := o.take(d, m.Topic, place)
+	over := o.take(d, m, place)
 	o.mu.Unlock()
 	c.finish(over)
 }
@@ -94,7 +95,7 @@ func (c *Client) Room(*linkspan.Message) bool {
 }
 
 // take takes a message, or returns why not. The caller has mu.
-func (o *outbox) take(d *delivery, address string, p place) []outcome {
+func (o *outbox) take(d *delivery, m *linkspan.Message, p place) []outcome {
 	o.c.stats.Queued.Add(1)
 	switch {
 	case o.closed:
@@ -102,11 +103,11 @@ func (o *outbox) take(d *delivery, address string, p place) []outcome {
 	case o.conn == nil:
 		return []outcome{{d, errAway}}
 	}
-	s := o.senders[address]
+	s := o.senders[m.Topic]
 	if s == nil {
-		s = o.newSender(address, p)
+		s = o.newSender(strings.Clone(m.Topic), p)
 	}
-	if s.failing {
+	if s.behind(m) {
 		return []outcome{{d, errBehind}}
 	}
 	o.add(d)
@@ -186,8 +187,11 @@ func (o *outbox) begin(c *conn) {
 func (o *outbox) end(c *conn) {
 	o.mu.Lock()
 	var over []outcome
-	for _, s := range o.senders {
+	for address, s := range o.senders {
 		over = s.giveBack(over, errLost)
+		if s.link == nil {
+			delete(o.senders, address)
+		}
 	}
 	o.conn = nil
 	o.mu.Unlock()
@@ -221,8 +225,13 @@ func (o *outbox) empty() <-chan struct{} {
 // attend looks after time, and returns when it wants to be called again. It is the driver's.
 func (o *outbox) attend(c *conn, now time.Time) time.Time {
 	patience := o.c.cfg.AckTimeout
+	next := now.Add(min(patience, o.c.cfg.LinkIdle) / 4)
 	var over []outcome
 	o.mu.Lock()
+	if o.conn != c {
+		o.mu.Unlock()
+		return next
+	}
 	late := false
 	for d := o.head; d != nil && !late; d = d.next {
 		late = !d.given.IsZero() && now.Sub(d.given) > patience
@@ -242,5 +251,5 @@ func (o *outbox) attend(c *conn, now time.Time) time.Time {
 	if late {
 		c.fail(failed(CauseTimeout, "the broker has not settled a message within %v", patience))
 	}
-	return now.Add(min(patience, o.c.cfg.LinkIdle) / 4)
+	return next
 }

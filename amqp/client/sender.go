@@ -26,6 +26,24 @@ type sender struct {
 	flying  int          // sent and not settled
 	sent    uint64
 	failing bool // a message was given back: so is everything until nothing is on its way (P3)
+	// wary is until when, after that, only what was tried before is taken: whoever hands over may have been about to send the next one
+	// when it was told. Zero: no.
+	wary time.Time
+}
+
+// caution is how long a sender is wary. A retry ends it.
+const caution = time.Second
+
+// behind reports whether a message would overtake one that was given back. The caller has mu.
+func (s *sender) behind(m *linkspan.Message) bool {
+	if s.failing || s.wary.IsZero() {
+		return s.failing
+	}
+	if m.Tries == 0 && time.Now().Before(s.wary) {
+		return true
+	}
+	s.wary = time.Time{}
+	return false
 }
 
 // newSender makes a sender, and asks for its link.
@@ -52,7 +70,7 @@ func (s *sender) attach(now time.Time) {
 		return
 	}
 	o.named++
-	l, err := o.conn.session.Attach(frame.Attach{
+	l, err := s.conn.session.Attach(frame.Attach{
 		Name: fmt.Sprintf("to %s %d", s.address, o.named), Role: frame.Sender, SenderSettleMode: frame.SendUnsettled,
 		Source: &frame.Source{Address: frame.Some(o.c.cfg.ContainerID), ExpiryPolicy: frame.ExpireSessionEnd},
 		Target: &frame.Target{Address: frame.Some(s.place.address), ExpiryPolicy: frame.ExpireSessionEnd, Capabilities: s.place.capabilities()},
@@ -181,8 +199,8 @@ func (s *sender) Settled(_ *engine.Link, e *engine.Delivery) {
 		s.failing = true
 		over = s.giveBack(over, errBehind)
 	}
-	if s.flying == 0 {
-		s.failing = false
+	if s.failing && s.flying == 0 {
+		s.failing, s.wary = false, time.Now().Add(caution)
 	}
 	over = o.over(over, d, err)
 	o.mu.Unlock()
@@ -209,7 +227,7 @@ func (s *sender) Detached(l *engine.Link, _ bool, e *frame.Error) {
 	if o.conn == s.conn {
 		o.attached--
 	}
-	if !leaving || len(s.waiting) == 0 {
+	if !leaving || len(s.waiting) == 0 || o.conn != s.conn {
 		over = s.giveBack(over, why)
 		if o.senders[s.address] == s {
 			delete(o.senders, s.address)
