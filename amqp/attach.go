@@ -51,6 +51,8 @@ func (c *conn) Attaching(link *engine.Link) engine.LinkHandler {
 	switch {
 	case c.l.server.Draining():
 		err = refuse(frame.DetachForced, "The listener is stopping")
+	case c.links >= c.l.cfg.MaxLinks:
+		err = refuse(frame.ResourceLimitExceeded, "The connection has reached max_links")
 	case link.Sender():
 		h, err = c.attachReceiver(link, link.Remote())
 	default:
@@ -60,6 +62,7 @@ func (c *conn) Attaching(link *engine.Link) engine.LinkHandler {
 		c.refuse(link, err)
 		return nil
 	}
+	c.links++
 	return h
 }
 

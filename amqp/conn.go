@@ -32,6 +32,7 @@ type conn struct {
 	container string // from the client's open
 	username  string
 	opened    bool
+	links     int
 
 	next    time.Time     // when the clock is to be looked at
 	relook  bool          // earlier than that, perhaps

@@ -144,6 +144,7 @@ func (r *live) Settled(_ *engine.Link, d *engine.Delivery) {
 
 // Detached ends the session.
 func (r *live) Detached(link *engine.Link, _ bool, _ *frame.Error) {
+	r.c.links--
 	r.session.Close(false)
 	for _, d := range link.Unsettled() {
 		d.Settle(frame.State{})

@@ -199,6 +199,7 @@ func (s *sender) give(n uint32) {
 // Detached ends the link. What waits goes back to the client, which has it still.
 func (s *sender) Detached(*engine.Link, bool, *frame.Error) {
 	s.c.l.links.release(s.key, s)
+	s.c.links--
 	s.stop()
 	s.c.l.stats.Senders.Add(-1)
 	s.c.waiting = slices.DeleteFunc(s.c.waiting, func(o *sender) bool { return o == s })
