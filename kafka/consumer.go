@@ -168,6 +168,23 @@ func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
 		c.c.apart.Add(1)
 		defer c.c.apart.Add(-1)
 	}
+	err = c.work(ctx, to, patterns, topics)
+	last, cancel := context.WithTimeout(c.c.patience, c.settings.DrainTimeout)
+	defer cancel()
+	c.release(last, c.takeAll(), true)
+	if c.member() {
+		if err := c.c.leave(c.kgo, c.c.cfg.RequestTimeout); err != nil {
+			c.c.log.Warn("kafka group was not left; others wait for the session to end", "group", c.cfg.Group, "err", err)
+		}
+	}
+	halt()
+	c.kgo.CloseAllowingRebalance()
+	c.kgo.AllowRebalance() // closing polls once more, and what leaves the group beside it would wait for that for ever
+	return err
+}
+
+// work polls, and does what there is to do beside it, until ctx ends or the consumer cannot begin.
+func (c *Consumer) work(ctx context.Context, to linkspan.Sink, patterns []*regexp.Regexp, topics []string) error {
 	var helpers sync.WaitGroup
 	working, stop := context.WithCancelCause(ctx)
 	switch {
@@ -187,22 +204,10 @@ func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
 	c.poll(working)
 	stop(nil)
 	helpers.Wait()
-
-	last, cancel := context.WithTimeout(c.c.patience, c.settings.DrainTimeout)
-	defer cancel()
-	c.release(last, c.takeAll(), true)
-	if c.member() {
-		if err := c.c.leave(c.kgo, c.c.cfg.RequestTimeout); err != nil {
-			c.c.log.Warn("kafka group was not left; others wait for the session to end", "group", c.cfg.Group, "err", err)
-		}
+	if ctx.Err() != nil {
+		return nil
 	}
-	halt()
-	c.kgo.CloseAllowingRebalance()
-	c.kgo.AllowRebalance() // closing polls once more, and what leaves the group beside it would wait for that for ever
-	if ctx.Err() == nil {
-		return context.Cause(working)
-	}
-	return nil
+	return context.Cause(working)
 }
 
 // alone reports whether a group keeps the positions of c without c being a member.
