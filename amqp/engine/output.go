@@ -11,8 +11,8 @@ var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
 type buffer struct{ b []byte }
 
-// maxPooled is the capacity in bytes of the largest buffer that is kept for others.
-const maxPooled = 64 << 10
+// maxPooled is the capacity in bytes of the largest buffer that is kept for others: output that has reached 64 KiB, as append rounds it up.
+const maxPooled = 128 << 10
 
 func getBuffer() []byte {
 	h := buffers.Get().(*buffer)
