@@ -125,11 +125,6 @@ func (c *Config) amqpClients() []string {
 	return c.endpoints(func(e Endpoint) bool { return e.AMQPClient != nil })
 }
 
-// listeners returns the names of the endpoints that MQTT devices connect to.
-func (c *Config) listeners() []string {
-	return c.endpoints(func(e Endpoint) bool { return e.Listener != nil })
-}
-
 // amqpListeners returns the names of the endpoints that AMQP clients connect to.
 func (c *Config) amqpListeners() []string {
 	return c.endpoints(func(e Endpoint) bool { return e.AMQPListener != nil })
