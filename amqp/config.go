@@ -41,6 +41,11 @@ type ListenerConfig struct {
 	// default, waits for one to come free; detach tells it so with io.strimzi:no-free-partitions.
 	Surplus string `yaml:"surplus"`
 
+	// MaxGroups is how many consumer groups receivers may read for at a time, and single partitions, each of which is a Kafka client
+	// with memory and connections of its own; one more is refused with amqp:resource-limit-exceeded. Default 256. All AMQP listeners
+	// together have the sum of theirs.
+	MaxGroups int `yaml:"max_groups"`
+
 	// MaxConnections bounds the connections that are open at a time; more are closed at once. Default 0: as many as the
 	// system allows.
 	MaxConnections int `yaml:"max_connections"`
@@ -52,7 +57,8 @@ type ListenerConfig struct {
 	MaxMessageSize int `yaml:"max_message_size"`
 	// MaxSessions is how many sessions a connection may have. Default 256.
 	MaxSessions int `yaml:"max_sessions"`
-	// MaxLinks is how many links a session may have. Default 1024.
+	// MaxLinks is how many links a connection may have, in all its sessions together. Default 1024. More are refused with
+	// amqp:resource-limit-exceeded.
 	MaxLinks int `yaml:"max_links"`
 
 	// IdleTimeout is how long a client may send nothing at all, not even an empty frame; it is told so. Default 60s; 0: for ever. What
@@ -109,6 +115,7 @@ func DefaultListenerConfig() ListenerConfig {
 		Credit:          1000,
 		Unsettled:       10000,
 		Surplus:         SurplusIdle,
+		MaxGroups:       256,
 		MaxFrameSize:    64 << 10,
 		MaxMessageSize:  1 << 20,
 		MaxSessions:     256,
@@ -168,6 +175,7 @@ func (c *ListenerConfig) Validate() error {
 	}{
 		{"credit", int(c.Credit), 1},
 		{"unsettled", c.Unsettled, 1},
+		{"max_groups", c.MaxGroups, 1},
 		{"max_connections", c.MaxConnections, 0},
 		{"max_message_size", c.MaxMessageSize, 512},
 		{"max_sessions", c.MaxSessions, 1},

@@ -35,6 +35,7 @@ type setup struct {
 	change func(*amqp.ListenerConfig)
 	topics map[string]int
 	sink   linkspan.Sink
+	groups group.Options
 }
 
 // routes are those of the tests: addresses under live/ are of MQTT.
@@ -57,7 +58,7 @@ func run(t *testing.T, s setup) *berth {
 		s.topics = map[string]int{"t": 1}
 	}
 	b := &berth{t: t, kafka: newMemory(s.topics)}
-	b.groups = group.New(b.kafka, group.Options{}, quiet)
+	b.groups = group.New(b.kafka, s.groups, quiet)
 	b.live = session.NewRegistry(session.DefaultConfig(), quiet)
 	cfg := amqp.DefaultListenerConfig()
 	cfg.URL = "amqp://127.0.0.1:0"

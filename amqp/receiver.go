@@ -74,6 +74,8 @@ func joinError(err error) *frame.Error {
 	switch {
 	case errors.Is(err, group.ErrNoPartition):
 		return refuse(errNoPartition, "Specified partition doesn't exist: "+err.Error())
+	case errors.Is(err, group.ErrTooMany):
+		return refuse(frame.ResourceLimitExceeded, err.Error())
 	case errors.Is(err, linkspan.ErrClosed):
 		return refuse(frame.DetachForced, "The listener is stopping")
 	case errors.Is(err, linkspan.ErrNotAuthorized):
@@ -205,6 +207,7 @@ func (r *receiver) outcomeOf(s *frame.State) group.Outcome {
 
 // Detached gives back what is not settled.
 func (r *receiver) Detached(link *engine.Link, _ bool, _ *frame.Error) {
+	r.c.links--
 	r.c.l.links.release(r.key, r)
 	r.leave()
 	for _, d := range link.Unsettled() {

@@ -18,10 +18,15 @@ func (b *bridge) amqpParts() amqp.Parts {
 // startGroups reads for the receivers of consumer groups, if any can come. It stops after the listeners: they have settled by then what their
 // receivers said, and positions are committed.
 func (b *bridge) startGroups(parts *parts) {
-	if len(b.cfg.amqpListeners()) == 0 {
+	listeners := b.cfg.amqpListeners()
+	if len(listeners) == 0 {
 		return
 	}
-	b.groups = group.New(groupKafka{b.client, b.dead}, group.Options{}, b.log)
+	var opts group.Options
+	for _, name := range listeners {
+		opts.MaxReaders += b.cfg.Endpoints[name].AMQPListener.MaxGroups
+	}
+	b.groups = group.New(groupKafka{b.client, b.dead}, opts, b.log)
 	parts.run(b.groups.Run)
 }
 
