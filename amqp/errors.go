@@ -13,8 +13,6 @@ const (
 	errOffsetAlone      frame.Symbol = "io.strimzi:no-partition-filter"
 	errFilter           frame.Symbol = "io.strimzi:wrong-filter"
 	errSubscribe        frame.Symbol = "io.strimzi:kafka-subscribe"
-	errCommit           frame.Symbol = "io.strimzi:kafka-commit"
-	errConfiguration    frame.Symbol = "io.strimzi:configuration"
 )
 
 func refuse(condition frame.Symbol, text string) *frame.Error {
