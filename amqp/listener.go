@@ -20,6 +20,7 @@ import (
 	"github.com/linkspan/linkspan/amqp/codec"
 	"github.com/linkspan/linkspan/amqp/engine"
 	"github.com/linkspan/linkspan/amqp/engine/sasl"
+	"github.com/linkspan/linkspan/amqp/frame"
 	"github.com/linkspan/linkspan/group"
 	"github.com/linkspan/linkspan/internal/pressure"
 	"github.com/linkspan/linkspan/internal/wire"
@@ -116,6 +117,8 @@ func (c *ListenerConfig) engine() engine.Config {
 	e.MaxFrameSize, e.MaxMessageSize, e.MaxPartial = c.MaxFrameSize, uint64(c.MaxMessageSize), c.MaxPartial
 	e.ChannelMax, e.HandleMax, e.IdleTimeout = uint16(c.MaxSessions-1), uint32(c.MaxLinks-1), c.IdleTimeout
 	e.MaxOutput = c.MaxOutgoing
+	e.OfferedCapabilities = []frame.Symbol{"ANONYMOUS-RELAY"} // senders need no target: clients ask before they try
+	e.Properties = frame.EndMap(frame.AppendString(frame.AppendSymbol(frame.BeginMap(nil), "product"), "linkspan"), 0, 1)
 	checker := &sasl.Checker{Mechanisms: c.offered(), Anyone: len(c.SASL.Users) == 0}
 	_, _ = rand.Read(checker.Secret[:])
 	checker.Password = func(user string) (string, bool) {

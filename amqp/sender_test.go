@@ -3,6 +3,7 @@ package amqp_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -149,6 +150,9 @@ func TestWhereMessagesGo(t *testing.T) {
 	h := &held{}
 	b := run(t, setup{sink: h})
 	c := b.dial()
+	if offered := c.Open().Remote().OfferedCapabilities; !slices.Contains(offered, "ANONYMOUS-RELAY") {
+		t.Errorf("offered: %v", offered)
+	}
 	link, anonymous := c.Sender("queue://a/b"), c.Sender("")
 	link.Post(data("of the link"), true)
 	until(t, "one message", func() bool { return h.len() == 1 })
