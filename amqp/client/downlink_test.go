@@ -138,6 +138,22 @@ func TestRefusedTarget(t *testing.T) {
 	}
 }
 
+// What a broker says when it ends everything is no answer to the messages for an address: they are given back (P2).
+func TestEndOfConnectionIsNoRefusal(t *testing.T) {
+	b := broker(t)
+	r := start(t, b.URL(), nil)
+	b.Set(amqptest.Hold)
+	b.Credit(1)
+	on, waiting := r.send("q", "on its way"), r.send("q", "waiting for credit")
+	r.until("one to be there", func() bool { return len(b.Stored("q")) == 1 })
+	b.CloseAll(&frame.Error{Condition: frame.DecodeError, Description: "could not process"})
+	for _, o := range []<-chan error{on, waiting} {
+		if err := wait(t, o); err == nil || linkspan.IsPermanent(err) {
+			t.Error(err)
+		}
+	}
+}
+
 // A message that is larger than the broker takes is refused for good, whether its attach said so or it ends the link.
 func TestTooLarge(t *testing.T) {
 	b := amqptest.NewBroker(t, engine.Config{MaxMessageSize: 1000})

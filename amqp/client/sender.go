@@ -207,18 +207,23 @@ func (s *sender) Settled(_ *engine.Link, e *engine.Delivery) {
 	o.c.finish(over)
 }
 
-// Detached gives back what is not settled. What the broker says of the address when it refuses the link, or ends it, is the answer to
-// those that were not sent.
-func (s *sender) Detached(l *engine.Link, _ bool, e *frame.Error) {
+// Detached gives back what is not settled. What the broker says of the address when it refuses the link, or ends it for good, is the
+// answer to those that were not sent; what it says when it ends all of the session or connection is not.
+func (s *sender) Detached(l *engine.Link, closed bool, e *frame.Error) {
 	o := s.o
+	o.mu.Lock()
+	closed = closed || o.refusing(s)
 	why := error(errLost)
-	if !s.conn.over() {
+	if closed {
 		why = verdictOnLink(e)
 	}
-	o.mu.Lock()
 	var over []outcome
 	for _, u := range l.Unsettled() {
-		over = o.over(over, u.User.(*delivery), s.lost(e))
+		lost := error(errLost)
+		if closed && e != nil && e.Condition == frame.MessageSizeExceeded && s.flying == 1 { // it is the one
+			lost = linkspan.Permanent(&refused{"message", frame.Rejected, *e})
+		}
+		over = o.over(over, u.User.(*delivery), lost)
 		u.Settle(frame.State{})
 	}
 	ready, leaving := s.ready, s.leaving
@@ -249,10 +254,16 @@ func (s *sender) Detached(l *engine.Link, _ bool, e *frame.Error) {
 	o.c.finish(over)
 }
 
-// lost is what became of a message that was on its way when the link ended: nobody knows, but if it was too large, and alone.
-func (s *sender) lost(e *frame.Error) error {
-	if e != nil && e.Condition == frame.MessageSizeExceeded && s.flying == 1 {
-		return linkspan.Permanent(&refused{"message", frame.Rejected, *e})
+// refusing reports whether the broker has ended the session because of the link that s wanted: RabbitMQ 3 refuses an address in that
+// way. The caller has mu.
+func (o *outbox) refusing(s *sender) bool {
+	if s.ready || s.conn.engine.Done() {
+		return false
 	}
-	return errLost
+	for _, other := range o.senders {
+		if other != s && other.link != nil && !other.ready {
+			return false // who knows which
+		}
+	}
+	return true
 }
