@@ -48,11 +48,11 @@ func (m *Message) Decode(payload []byte) error {
 		case CodeProperties:
 			b, err = m.Properties.decode(b)
 		case CodeDeliveryAnnotations:
-			m.DeliveryAnnotations, b, err = cutAnnotations(rest, false)
+			m.DeliveryAnnotations, b, err = cutAnnotations(rest)
 		case CodeMessageAnnotations:
-			m.MessageAnnotations, b, err = cutAnnotations(rest, false)
+			m.MessageAnnotations, b, err = cutAnnotations(rest)
 		case CodeFooter:
-			m.Footer, b, err = cutAnnotations(rest, true)
+			m.Footer, b, err = cutAnnotations(rest)
 		case CodeApplicationProperties:
 			m.ApplicationProperties, b, err = cutProperties(rest)
 		default:
@@ -81,15 +81,14 @@ func follows(kind, last Descriptor) bool {
 	return kind > last
 }
 
-// cutAnnotations takes a map of annotations off b: its keys are symbols, or numbers that are reserved [AMQP 3.2.10]. In a footer
-// they may be strings, as there are clients that write them so, always.
-func cutAnnotations(b []byte, footer bool) (Map, []byte, error) {
+// cutAnnotations takes a map of annotations off b: its keys are symbols, or numbers that are reserved [AMQP 3.2.10].
+func cutAnnotations(b []byte) (Map, []byte, error) {
 	m, rest, err := cutMap(b)
 	if err != nil {
 		return nil, nil, err
 	}
 	for k := range m.All() {
-		if t := k.Type(); t != SymbolType && t != Ulong && !(footer && t == String) {
+		if t := k.Type(); t != SymbolType && t != Ulong {
 			return nil, nil, errAnnotation
 		}
 	}

@@ -102,15 +102,3 @@ func TestData(t *testing.T) {
 		t.Errorf("%+v, %v", m.Body, err)
 	}
 }
-
-// A footer's keys may be strings, which some clients write, against [AMQP 3.2.8, 3.2.10].
-func TestFooterWithStrings(t *testing.T) {
-	wire := unhex(t, "005378 c10502 a10161 40")
-	var m Message
-	if err := m.Decode(wire); err != nil {
-		t.Fatal(err)
-	}
-	if got := m.Append(nil); !bytes.Equal(got, wire) {
-		t.Errorf("% x became % x", wire, got)
-	}
-}
