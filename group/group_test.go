@@ -131,6 +131,28 @@ func TestUndeliverableHere(t *testing.T) {
 	})
 }
 
+// P2: what waits for the credit of another one, since the owner cannot take it, does not wait for one who has left.
+func TestUndeliverableHereAndTheOtherLeaves(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		p := w.process(Options{})
+		a := p.link("g", "t", plenty)
+		w.until("the partition", func() bool { return w.members("g") == 1 })
+		b := p.link("g", "t", 0)
+		w.feed("t", 0, 0, 3)
+		a.wait(3)[1].d.Settle(Outcome{State: Modified, UndeliverableHere: true})
+		pass(time.Minute)
+		if n := len(a.got()) + len(b.got()); n != 3 || len(p.deadLetters()) != 0 {
+			t.Fatalf("%d deliveries, dead letters %v, while the other one has no credit", n, p.deadLetters())
+		}
+		b.rc.Leave()
+		w.until("the dead letter", func() bool { return len(p.deadLetters()) == 1 })
+		for _, i := range []int{0, 2} {
+			a.got()[i].d.Settle(Outcome{})
+		}
+		w.until("the commit", func() bool { return sum(w.committed("g", "t")) == 3 })
+	})
+}
+
 // AKB-A10, P6: without credit nothing is delivered and a bounded number of bytes is held, however long; credit has it go on, record by
 // record.
 func TestZeroCredit(t *testing.T) {

@@ -41,7 +41,9 @@ func (t *team) share(tp *topic) (told []*Receiving) {
 	}
 	for _, p := range tp.parts {
 		p.mu.Lock()
-		p.redirect(tp.receivers)
+		if p.redirect(tp.receivers); len(p.past) > 0 {
+			t.source.Wake(p.topic, p.partition) // it may have waited for one who is not here any more
+		}
 		p.mu.Unlock()
 	}
 	return t.idlers(tp)
