@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/amqp/codec"
@@ -21,7 +22,8 @@ type live struct {
 	link    *engine.Link
 	settled bool // the client wants its messages settled
 	session *session.Session
-	number  uint64 // of QoS 0 messages
+	number  uint64       // of QoS 0 messages
+	open    atomic.Int64 // deliveries that the client has not settled
 }
 
 var (
@@ -73,7 +75,7 @@ func subscribeError(err error) *frame.Error {
 
 // Deliver sends a message. Any goroutine, with the session locked.
 func (r *live) Deliver(d *session.Delivery) session.Outcome {
-	if r.link.Credit() == 0 {
+	if r.link.Credit() == 0 || r.open.Load() >= int64(r.c.l.cfg.Unsettled) {
 		return session.Full
 	}
 	w := downs.Get().(*down)
@@ -89,7 +91,13 @@ func (r *live) Deliver(d *session.Delivery) session.Outcome {
 		r.number++
 		w.tag = binary.BigEndian.AppendUint64(w.tag[:0], r.number)
 	}
-	_, err := r.link.Send(engine.Outgoing{Tag: w.tag, Payload: payload, Settled: d.QoS == 0})
+	if !r.settled {
+		r.open.Add(1)
+	}
+	_, err := r.link.Send(engine.Outgoing{Tag: w.tag, Payload: payload, Settled: r.settled})
+	if err != nil && !r.settled {
+		r.open.Add(-1)
+	}
 	switch {
 	case err == nil:
 		r.c.l.stats.Delivered.Add(1)
@@ -136,6 +144,9 @@ func (r *live) Settled(_ *engine.Link, d *engine.Delivery) {
 	}
 	r.c.l.stats.outcome(state.Kind)
 	d.Settle(state)
+	if r.open.Add(-1) == int64(r.c.l.cfg.Unsettled)-1 {
+		r.session.Resume()
+	}
 	if id > 0 && !r.session.PubAck(id) { // of QoS 2: one answer of AMQP stands for both of MQTT
 		r.session.PubRec(id, false)
 		r.session.PubComp(id)

@@ -341,6 +341,13 @@ func TestLive(t *testing.T) {
 	got := receive(t, r, 1, accept)
 	r.Grant(4)
 	equal(t, "live messages", append(got, receive(t, r, 4, accept)...), numbers(0, 5))
+	r.Grant(1)
+	b.live.Send(t.Context(), &linkspan.Message{Topic: "live/a/0", Payload: []byte("QoS 0")}, func(error) {})
+	if m := r.Receive(); m.RemotelySettled() { // who did not ask for settled messages may insist on settling them
+		t.Error("QoS 0 came settled")
+	} else {
+		m.Accept()
+	}
 	r.Close()
 	if n := b.live.Stats().Sessions.Load(); n != 0 || b.Stats().LiveReceivers.Load() != 0 {
 		t.Errorf("%d sessions are left", n)
