@@ -41,6 +41,9 @@ var (
 // join becomes a member, which takes as long as Kafka does, and answers the attach.
 func (r *receiver) join(ctx context.Context) {
 	l := r.c.l
+	if r.hasGone() { // while others were asked for
+		return
+	}
 	var rc *group.Receiving
 	var err error
 	if r.place.partition == linkspan.AnyPartition {
@@ -67,6 +70,12 @@ func (r *receiver) join(ctx context.Context) {
 	if r.link.Accept(r.answer) == nil { // else Detached comes
 		rc.Resume()
 	}
+}
+
+func (r *receiver) hasGone() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.gone
 }
 
 // joinError puts into the words of AMQP why there is nothing to receive.
@@ -210,10 +219,11 @@ func (r *receiver) Detached(link *engine.Link, _ bool, _ *frame.Error) {
 	r.c.links--
 	r.c.l.links.release(r.key, r)
 	r.leave()
-	for _, d := range link.Unsettled() {
+	unsettled := link.Unsettled()
+	for _, d := range unsettled {
 		d.Settle(frame.State{})
 	}
-	r.opened(-r.open.Load())
+	r.opened(-int64(len(unsettled))) // a Deliver that comes too late for Send takes its own back
 }
 
 // leave gives back to the group what is not settled. Any goroutine; safe to call again.
