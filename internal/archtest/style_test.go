@@ -23,6 +23,7 @@ var (
 var goroutines = map[string]string{
 	"amqp/attach.go":                   "one for each connection whose receivers wait for Kafka; Run waits",
 	"amqp/listener.go":                 "a helper of all connections; Run waits",
+	"amqp/client/conn.go":              "reading and writing of one connection; finish waits",
 	"bridge/parts.go":                  "one for each part that runs; stop waits",
 	"bridge/check.go":                  "one for each broker that is tried; CheckClients waits",
 	"bridge/internal/sample/sample.go": "the connection; connected waits",
