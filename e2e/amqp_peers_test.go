@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,8 +55,8 @@ func peerMade(name string) harness.PeerMake {
 // meet connects a peer for the length of the test.
 func meet(t *testing.T, m harness.PeerMake, o harness.PeerOptions) harness.Peer {
 	t.Helper()
-	if o.Container == "" {
-		o.Container = m.Name + " " + t.Name()
+	if o.Container == "" { // one of its own: a container that attaches a link again takes it from its other connections [AMQP 2.6.1]
+		o.Container = fmt.Sprint(m.Name, " ", topics.Add(1))
 	}
 	p, err := m.Dial(deadline(t), o)
 	if err != nil {

@@ -338,7 +338,7 @@ func TestAMQP_BothWays_AKB_A15(t *testing.T) {
 	t.Parallel()
 	q := sharedQuay(t)
 	eachPeer(t, func(t *testing.T, m harness.PeerMake) {
-		const n = 300
+		const n = 100
 		at := topic(t, world.kafka, "both", 1)
 		p := q.meet(t, m)
 		s, r := sender(t, p, at), receiver(t, p, group(at, "g"), n)

