@@ -224,7 +224,7 @@ func writeRatios(b *strings.Builder, results map[string][]result) {
 		return a / b, true
 	}
 	for _, pair := range [][2]string{{uplinkBare, bareProducer}, {uplinkFlood, bareHeaders}, {uplinkFlood, bareStock},
-		{toLinkspan, barePaced}} {
+		{toLinkspan, barePaced}, {amqpUplinkFlood, bareHeaders}} {
 		if r, ok := ratio(pair[0], pair[1], result.each); ok {
 			fmt.Fprintf(b, "* %s: %.2f times the CPU of the %s.\n", pair[0], r, pair[1])
 		}
@@ -281,7 +281,7 @@ through, a portion each millisecond: at such a rate batches are small, and what 
 row with 20 in flight has Linkspan ask for no more (receive_maximum: 20), as many as Mosquitto is set to by itself. A subscriber of
 MQTT 5 gets from Mosquitto what it asks for instead, and Linkspan asks for 1,000. Way down, Mosquitto has a subscriber behind it that acknowledges.
 
-**Latency.** PUBACK: from PUBLISH to PUBACK, at the device. End to end, uplink: from PUBLISH to a Kafka consumer. End to end,
+**Latency.** PUBACK: from PUBLISH to PUBACK, at the device; with AMQP from transfer to disposition. End to end, uplink: from PUBLISH to a Kafka consumer. End to end,
 downlink: from a Kafka producer that does not linger to the device that subscribes.
 `
 
