@@ -76,7 +76,9 @@ func (a *Attach) Decode(body []byte) error {
 	a.Unsettled = f.unsettled()
 	a.IncompleteUnsettled = f.flag("incomplete-unsettled")
 	a.InitialDeliveryCount, ok = f.uint("initial-delivery-count")
-	f.need("initial-delivery-count", ok || a.Role == Receiver)
+	if f.need("initial-delivery-count", ok || a.Role == Receiver); a.Role == Receiver {
+		a.InitialDeliveryCount = 0 // what a receiver says there is ignored
+	}
 	a.MaxMessageSize, _ = f.ulong("max-message-size")
 	a.OfferedCapabilities = f.symbols("offered-capabilities", a.OfferedCapabilities)
 	a.DesiredCapabilities = f.symbols("desired-capabilities", a.DesiredCapabilities)
