@@ -50,7 +50,7 @@ type Client struct {
 
 	mu     sync.Mutex
 	status Status
-	links  map[string]string // by address: "" or why there is none
+	links  map[string]string // those to receive, by address, and those to send that were refused: "" or why there is none
 }
 
 // Routes is what the client asks of the routes; *route.Table has it.

@@ -111,8 +111,15 @@ func (o *outbox) take(d *delivery, m *linkspan.Message, p place) []outcome {
 		return []outcome{{d, errBehind}}
 	}
 	o.add(d)
+	if len(s.waiting) == 0 {
+		if later, err := s.offer(d); err != nil {
+			return o.over(nil, d, err)
+		} else if !later {
+			return nil
+		}
+	}
 	s.waiting = append(s.waiting, d)
-	return s.pump(nil)
+	return nil
 }
 
 func (o *outbox) add(d *delivery) {
@@ -129,6 +136,12 @@ func (o *outbox) add(d *delivery) {
 
 // over takes a delivery out, and adds to those that are over. The caller has mu.
 func (o *outbox) over(all []outcome, d *delivery, err error) []outcome {
+	o.remove(d)
+	return append(all, outcome{d, err})
+}
+
+// remove takes a delivery out. The caller has mu.
+func (o *outbox) remove(d *delivery) {
 	if d.prev == nil {
 		if o.head = d.next; o.head == nil {
 			o.c.stats.oldest.Store(0)
@@ -149,30 +162,32 @@ func (o *outbox) over(all []outcome, d *delivery, err error) []outcome {
 	if o.n == 0 && o.closed {
 		close(o.vacant)
 	}
-	return append(all, outcome{d, err})
 }
 
 // finish tells the senders what became of their messages. The caller does not have the outbox locked.
 func (c *Client) finish(over []outcome) {
-	s := &c.stats
 	for _, o := range over {
-		s.Queued.Add(-1)
-		err := o.err
-		switch {
-		case err == nil:
-			s.Delivered.Add(1)
-		case err == errExpired: // as it would be on any other way
-			s.Expired.Add(1)
-			err = nil
-		case linkspan.IsPermanent(err):
-			s.Refused.Add(1)
-		default:
-			s.Returned.Add(1)
-		}
-		done := o.d.done
-		o.d.free()
-		done(err)
+		c.finishOne(o.d, o.err)
 	}
+}
+
+func (c *Client) finishOne(d *delivery, err error) {
+	s := &c.stats
+	s.Queued.Add(-1)
+	switch {
+	case err == nil:
+		s.Delivered.Add(1)
+	case err == errExpired: // as it would be on any other way
+		s.Expired.Add(1)
+		err = nil
+	case linkspan.IsPermanent(err):
+		s.Refused.Add(1)
+	default:
+		s.Returned.Add(1)
+	}
+	done := d.done
+	d.free()
+	done(err)
 }
 
 // begin has messages sent over a connection.

@@ -25,7 +25,8 @@ type sender struct {
 	waiting []*delivery  // for the link, credit or window
 	flying  int          // sent and not settled
 	sent    uint64
-	failing bool // a message was given back: so is everything until nothing is on its way (P3)
+	tag     [8]byte // of the last one
+	failing bool    // a message was given back: so is everything until nothing is on its way (P3)
 	// wary is until when, after that, only what was tried before is taken: whoever hands over may have been about to send the next one
 	// when it was told. Zero: no.
 	wary time.Time
@@ -45,6 +46,9 @@ func (s *sender) behind(m *linkspan.Message) bool {
 	s.wary = time.Time{}
 	return false
 }
+
+// label is what the status calls the sender's link: another link may receive from the address.
+func (s *sender) label() string { return "to " + s.address }
 
 // newSender makes a sender, and asks for its link.
 func (o *outbox) newSender(address string, p place) *sender {
@@ -98,22 +102,11 @@ var errExpired = errors.New("expired")
 
 // pump sends what waits, as far as credit and window allow. The caller has mu.
 func (s *sender) pump(over []outcome) []outcome {
-	if !s.ready || s.leaving {
-		return over
-	}
 	for len(s.waiting) > 0 {
 		d := s.waiting[0]
-		now := time.Now()
-		err := errExpired
-		if d.expires.IsZero() || now.Before(d.expires) {
-			err = s.send(d, now)
-		}
-		switch {
-		case errors.Is(err, engine.ErrNoCredit), errors.Is(err, engine.ErrWindow), errors.Is(err, engine.ErrDetached):
-			return over // Flow or Detached goes on
-		case errors.Is(err, engine.ErrTooLarge):
-			err = fmt.Errorf("%w: %d bytes, and the broker takes %d", linkspan.ErrTooLarge, d.size, s.link.Remote().MaxMessageSize)
-		case err == nil:
+		later, err := s.offer(d)
+		if later {
+			return over
 		}
 		s.waiting[0] = nil
 		if s.waiting = s.waiting[1:]; len(s.waiting) == 0 {
@@ -126,12 +119,24 @@ func (s *sender) pump(over []outcome) []outcome {
 	return over
 }
 
-// send hands a message to the engine.
-func (s *sender) send(d *delivery, now time.Time) error {
-	var tag [8]byte
-	binary.BigEndian.PutUint64(tag[:], s.sent)
-	if _, err := s.link.Send(engine.Outgoing{Tag: tag[:], Payload: d.wire.b, User: d}); err != nil {
-		return err
+// offer sends a message, unless it has to wait: Attached, Flow or Detached go on then. The error says why it is over. The caller has mu.
+func (s *sender) offer(d *delivery) (later bool, err error) {
+	now := time.Now()
+	switch {
+	case !s.ready || s.leaving:
+		return true, nil
+	case !d.expires.IsZero() && !now.Before(d.expires):
+		return false, errExpired
+	}
+	binary.BigEndian.PutUint64(s.tag[:], s.sent)
+	_, err = s.link.Send(engine.Outgoing{Tag: s.tag[:], Payload: d.wire.b, User: d})
+	switch {
+	case errors.Is(err, engine.ErrNoCredit), errors.Is(err, engine.ErrWindow), errors.Is(err, engine.ErrDetached):
+		return true, nil
+	case errors.Is(err, engine.ErrTooLarge):
+		return false, fmt.Errorf("%w: %d bytes, and the broker takes %d", linkspan.ErrTooLarge, d.size, s.link.Remote().MaxMessageSize)
+	case err != nil:
+		return false, err
 	}
 	d.wire.free()
 	d.wire = nil
@@ -139,7 +144,7 @@ func (s *sender) send(d *delivery, now time.Time) error {
 	s.flying++
 	s.used, d.given = now, now
 	s.o.c.stats.Sent.Add(1)
-	return nil
+	return false, nil
 }
 
 // giveBack gives back what waits. The caller has mu.
@@ -157,7 +162,7 @@ var _ engine.LinkHandler = (*sender)(nil)
 func (s *sender) Attached(l *engine.Link) {
 	c := s.o.c
 	c.stats.Senders.Add(1)
-	c.noteLink(s.address, nil)
+	c.forgetLink(s.label())
 	s.o.mu.Lock()
 	s.ready = true
 	over := s.pump(nil)
@@ -202,9 +207,10 @@ func (s *sender) Settled(_ *engine.Link, e *engine.Delivery) {
 	if s.failing && s.flying == 0 {
 		s.failing, s.wary = false, time.Now().Add(caution)
 	}
-	over = o.over(over, d, err)
+	o.remove(d)
 	o.mu.Unlock()
 	o.c.finish(over)
+	o.c.finishOne(d, err)
 }
 
 // Detached gives back what is not settled. What the broker says of the address when it refuses the link, or ends it for good, is the
@@ -244,11 +250,9 @@ func (s *sender) Detached(l *engine.Link, closed bool, e *frame.Error) {
 	}
 	if !leaving && !s.conn.over() && !s.conn.draining.Load() {
 		o.c.stats.Detached.Add(1)
-		if o.c.noteLink(s.address, why) {
+		if o.c.noteLink(s.label(), why) {
 			o.c.log.Warn("the broker does not let us send to the address", "address", s.address, "err", why)
 		}
-	} else {
-		o.c.forgetLink(s.address)
 	}
 	s.conn.poke() // there is room for another link
 	o.c.finish(over)

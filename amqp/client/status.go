@@ -43,22 +43,28 @@ func (c *Client) note(change func(*Status)) {
 	c.mu.Unlock()
 }
 
-// noteLink notes the state of the link to an address: nil for one that is attached, or why it is not. It returns whether that is news.
-func (c *Client) noteLink(address string, err error) bool {
+// maxLinks is how many links the status tells of.
+const maxLinks = 1000
+
+// noteLink notes the state of a link: nil for one that is attached, or why it is not. It returns whether that is news.
+func (c *Client) noteLink(label string, err error) bool {
 	problem := ""
 	if err != nil {
 		problem = err.Error()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known, ok := c.links[address]
-	c.links[address] = problem
+	known, ok := c.links[label]
+	if !ok && len(c.links) >= maxLinks {
+		return false
+	}
+	c.links[label] = problem
 	return !ok || known != problem
 }
 
-// forgetLink takes the link to an address out of the status.
-func (c *Client) forgetLink(address string) {
+// forgetLink takes a link out of the status.
+func (c *Client) forgetLink(label string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.links, address)
+	delete(c.links, label)
 }
