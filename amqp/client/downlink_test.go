@@ -93,6 +93,30 @@ func TestGivenBackWithAllBehind(t *testing.T) {
 	equal(t, "stored", bodies(t, b.Stored("q")), []string{"first", "first", "second", "third", "fourth"})
 }
 
+// The same holds where the broker ends the link alone (P3).
+func TestGivenBackWithTheLink(t *testing.T) {
+	b := broker(t)
+	b.Set(amqptest.Hold)
+	r := start(t, b.URL(), nil)
+	lost := r.send("q", "first")
+	r.until("it to be there", func() bool { return len(b.Stored("q")) == 1 })
+	b.Set(amqptest.Release) // says nothing of what is held
+	b.DetachAll("q", &frame.Error{Condition: frame.DetachForced})
+	if err := wait(t, lost); err == nil || linkspan.IsPermanent(err) {
+		t.Error(err)
+	}
+	if err := wait(t, r.send("q", "second")); err == nil {
+		t.Error("one that was under way went past the one that was given back")
+	}
+	b.Set(amqptest.Accept)
+	for _, body := range []string{"first", "second"} {
+		if err := wait(t, r.try(1, "q", body)); err != nil {
+			t.Error(err)
+		}
+	}
+	equal(t, "stored", bodies(t, b.Stored("q")), []string{"first", "first", "second"})
+}
+
 // Without a connection there is no room, and what is sent all the same is given back: it stays in Kafka.
 func TestNoConnection(t *testing.T) {
 	b := broker(t)

@@ -18,8 +18,9 @@ type outbox struct {
 	conn       *conn // nil: none, and what is sent is given back
 	closed     bool  // nothing is taken any more
 	senders    map[string]*sender
-	attached   int // senders that have, or have asked for, a link
-	named      int // links that there have been
+	wary       map[string]time.Time // of addresses whose sender has gone, see sender.wary
+	attached   int                  // senders that have, or have asked for, a link
+	named      int                  // links that there have been
 	head, tail *delivery
 	n, bytes   int
 	vacant     chan struct{} // closed when nothing is left after closed
@@ -194,7 +195,7 @@ func (c *Client) finishOne(d *delivery, err error) {
 func (o *outbox) begin(c *conn) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.conn, o.senders = c, map[string]*sender{}
+	o.conn, o.senders, o.wary = c, map[string]*sender{}, map[string]time.Time{}
 	o.attached = 0
 }
 

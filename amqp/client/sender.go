@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/linkspan/linkspan"
@@ -52,7 +53,8 @@ func (s *sender) label() string { return "to " + s.address }
 
 // newSender makes a sender, and asks for its link.
 func (o *outbox) newSender(address string, p place) *sender {
-	s := &sender{o: o, address: address, place: p, conn: o.conn, used: time.Now()}
+	s := &sender{o: o, address: address, place: p, conn: o.conn, used: time.Now(), wary: o.wary[address]}
+	delete(o.wary, address)
 	o.senders[address] = s
 	s.attach(s.used)
 	return s
@@ -242,6 +244,7 @@ func (s *sender) Detached(l *engine.Link, closed bool, e *frame.Error) {
 		over = s.giveBack(over, why)
 		if o.senders[s.address] == s {
 			delete(o.senders, s.address)
+			o.beWary(s.address, over)
 		}
 	}
 	o.mu.Unlock()
@@ -256,6 +259,16 @@ func (s *sender) Detached(l *engine.Link, closed bool, e *frame.Error) {
 	}
 	s.conn.poke() // there is room for another link
 	o.c.finish(over)
+}
+
+// beWary makes the next sender to an address wary, if something was given back. The caller has mu.
+func (o *outbox) beWary(address string, over []outcome) {
+	if len(o.wary) >= maxLinks { // they are of the past second, or of addresses that nobody sends to any more
+		clear(o.wary)
+	}
+	if slices.ContainsFunc(over, func(o outcome) bool { return !linkspan.IsPermanent(o.err) }) {
+		o.wary[address] = time.Now().Add(caution)
+	}
 }
 
 // refusing reports whether the broker has ended the session because of the link that s wanted: RabbitMQ 3 refuses an address in that
