@@ -43,7 +43,7 @@ type Config struct {
 	// topic://NAME ask a broker that has both for the one or the other; anything else is sent as it is.
 	Addresses []string `yaml:"addresses"`
 	// Durable has the broker keep a subscription to each address of the form topic://NAME, and what comes meanwhile, while we
-	// are away. Default true.
+	// are away; and has RabbitMQ 3 make a queue that it does not have yet as one that survives its restart. Default true.
 	Durable bool `yaml:"durable"`
 	// Credit is how many messages of one address may be on their way to Kafka, default 1000. It is topped up as messages settle, so
 	// a slow Kafka means less of it, and the broker keeps the backlog.

@@ -40,7 +40,7 @@ type intake struct {
 	// Of the driver.
 
 	codec   codec.Codec
-	lots    bool      // credit is given only when all is used; never changed
+	lots    bool      // RabbitMQ 3: credit is given only when all is used; never changed
 	since   time.Time // when it was attached; zero: it is not yet
 	deaf    bool      // the broker does not know the outcome rejected
 	backlog []held    // oldest first
@@ -122,13 +122,15 @@ func (in *intake) settledAll() bool {
 
 // attach asks for a link.
 func (r *receiver) attach(c *conn) {
-	in := &intake{r: r, conn: c, codec: r.c.codecUp(r.address), lots: countsAnew(c.engine.Remote())}
+	in := &intake{r: r, conn: c, codec: r.c.codecUp(r.address), lots: isRabbit3(c.engine.Remote())}
 	source := &frame.Source{
 		Address: frame.Some(r.place.address), ExpiryPolicy: frame.ExpireSessionEnd, Capabilities: r.place.capabilities(),
 		Outcomes: []frame.Symbol{frame.OutcomeAccepted, frame.OutcomeRejected, frame.OutcomeReleased, frame.OutcomeModified},
 	}
 	if r.place.kind == topic && r.c.cfg.Durable {
 		source.Durable, source.ExpiryPolicy, source.DistributionMode = frame.DurableState, frame.ExpireNever, frame.DistributeCopy
+	} else if in.lots {
+		source.Durable = r.c.cfg.madeByRabbit3()
 	}
 	var err error
 	in.link, err = c.session.Attach(frame.Attach{
@@ -339,14 +341,6 @@ func settled(a arrival, err error) {
 		return
 	}
 	in.topUp()
-}
-
-// countsAnew reports whether a broker takes the credit that it is told as if it had nothing on its way to us, whatever the delivery-count beside
-// it says, and so sends more than it may [AMQP 2.6.7]. RabbitMQ before 4 does.
-func countsAnew(o *frame.Open) bool {
-	product, _ := o.Properties.Get("product").Text()
-	version, _ := o.Properties.Get("version").Text()
-	return product == "RabbitMQ" && len(version) > 1 && version[1] == '.' && version[0] < '4'
 }
 
 // topUp gives credit, in larger lots, so that credit and what has come are never more than Credit together. Any goroutine.

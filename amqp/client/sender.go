@@ -76,10 +76,14 @@ func (s *sender) attach(now time.Time) {
 		return
 	}
 	o.named++
+	target := &frame.Target{Address: frame.Some(s.place.address), ExpiryPolicy: frame.ExpireSessionEnd, Capabilities: s.place.capabilities()}
+	if isRabbit3(s.conn.engine.Remote()) {
+		target.Durable = o.c.cfg.madeByRabbit3()
+	}
 	l, err := s.conn.session.Attach(frame.Attach{
 		Name: fmt.Sprintf("to %s %d", s.address, o.named), Role: frame.Sender, SenderSettleMode: frame.SendUnsettled,
 		Source: &frame.Source{Address: frame.Some(o.c.cfg.ContainerID), ExpiryPolicy: frame.ExpireSessionEnd},
-		Target: &frame.Target{Address: frame.Some(s.place.address), ExpiryPolicy: frame.ExpireSessionEnd, Capabilities: s.place.capabilities()},
+		Target: target,
 	}, s)
 	if err != nil {
 		return // the connection is about to end, or the broker takes no more links: later
