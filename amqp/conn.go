@@ -286,12 +286,9 @@ func (c *conn) Close(err error) {
 	c.Finish(wire.Farewell{Code: code, Linger: err != io.EOF})
 }
 
-// workOff hands on what waits, as far as there is room.
+// workOff hands on what waits, as far as there is room: there may be for one link, and not for another.
 func (c *conn) workOff() {
-	for len(c.waiting) > 0 && c.waiting[0].workOff() {
-		c.waiting = c.waiting[1:]
-	}
-	if len(c.waiting) == 0 {
+	if c.waiting = slices.DeleteFunc(c.waiting, (*sender).workOff); len(c.waiting) == 0 {
 		c.waiting = nil
 	}
 }

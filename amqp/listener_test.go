@@ -145,16 +145,17 @@ type held struct {
 	mu       sync.Mutex
 	messages []*linkspan.Message
 	dones    []func(error)
-	full     bool // there is no room
-	gone     bool // messages are settled at once
+	full     bool   // there is no room
+	shut     string // there is none for this topic
+	gone     bool   // messages are settled at once
 }
 
 var _ linkspan.Bounded = (*held)(nil)
 
-func (h *held) Room(*linkspan.Message) bool {
+func (h *held) Room(m *linkspan.Message) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.full
+	return !h.full && (m == nil || h.shut == "" || m.Topic != h.shut)
 }
 
 func (h *held) Send(_ context.Context, m *linkspan.Message, done func(error)) {

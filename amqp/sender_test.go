@@ -205,6 +205,20 @@ func TestPressure(t *testing.T) {
 	until(t, "an empty backlog, and credit", func() bool { return b.Stats().Backlog.Load() == 0 && s.Link.Credit() > 0 })
 }
 
+// A link whose messages find no room holds up no other of its connection.
+func TestOneLinkWaitsForRoom(t *testing.T) {
+	h := &held{full: true, shut: "t"}
+	b := run(t, setup{sink: h})
+	c := b.dial()
+	c.Sender("t").Post(data("waits"), false)
+	c.Sender("u").Post(data("goes on"), false)
+	until(t, "two messages in the backlog", func() bool { return b.Stats().Backlog.Load() >= int64(len(data("waits"))+len(data("goes on"))) })
+	h.fill(false)
+	until(t, "a message", func() bool { return h.len() > 0 })
+	equal(t, "messages", h.payloads(), []string{"goes on"})
+	h.letGo()
+}
+
 // P6: a connection that holds back as much as it may is not read any more, whatever its credit.
 func TestBacklogIsBounded(t *testing.T) {
 	h := &held{full: true}
