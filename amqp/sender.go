@@ -196,7 +196,8 @@ func (s *sender) give(n uint32) {
 	}
 }
 
-// Detached ends the link. What waits goes back to the client, which has it still.
+// Detached ends the link. What waits goes back to the client, which has it still; not what it had settled, which is lost to it and
+// counted with the rest.
 func (s *sender) Detached(*engine.Link, bool, *frame.Error) {
 	s.c.l.links.release(s.key, s)
 	s.c.links--

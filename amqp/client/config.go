@@ -135,24 +135,11 @@ func DefaultConfig() Config {
 
 // Validate returns what is wrong with c, all of it, each "key: what; remedy". It reads no files.
 func (c *Config) Validate() error {
-	var errs []error
+	errs := dial.Check(address.AMQP(), c.Dial, &c.TLS)
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
-	}
-	check(len(c.Dial) > 0, "dial: no address; write %s", address.AMQP().Example())
-	encrypted := false
-	for _, text := range c.Dial {
-		t, err := dial.Parse(address.AMQP(), text)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("dial: %w", err))
-		}
-		encrypted = encrypted || t.TLS
-	}
-	check(encrypted || len(c.Dial) == 0 || c.TLS.IsZero(), "tls: no address of dial is encrypted; use %s", address.AMQP().Encrypted())
-	if err := c.TLS.Validate(); err != nil {
-		errs = append(errs, err)
 	}
 	c.checkLogin(check)
 	c.checkBounds(check)

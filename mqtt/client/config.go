@@ -138,24 +138,11 @@ func DefaultConfig() Config {
 
 // Validate returns what is wrong with c, all of it, each "key: what; remedy". It reads no files.
 func (c *Config) Validate() error {
-	var errs []error
+	errs := dial.Check(address.MQTT(), c.Dial, &c.TLS)
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
-	}
-	check(len(c.Dial) > 0, "dial: no address; write %s", address.MQTT().Example())
-	encrypted := false
-	for _, text := range c.Dial {
-		t, err := dial.Parse(address.MQTT(), text)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("dial: %w", err))
-		}
-		encrypted = encrypted || t.TLS
-	}
-	check(encrypted || len(c.Dial) == 0 || c.TLS.IsZero(), "tls: no address of dial is encrypted; use %s", address.MQTT().Encrypted())
-	if err := c.TLS.Validate(); err != nil {
-		errs = append(errs, err)
 	}
 	_, known := versions[c.Version]
 	check(known, "version: %q is not known; use auto, 5, 3.1.1 or 3.1", c.Version)
