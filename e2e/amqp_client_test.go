@@ -36,28 +36,36 @@ func TestAMQPBrokers_SPK_A1(t *testing.T) {
 			l := c.member(t)
 			var ledger harness.Ledger
 			ashore(t, world.kafka, &ledger, out)
-			load := loadKafka(t, world.kafka, &ledger, in, 6, 200)
-			landed(t, &ledger, 250)
+			wait := loadKafka(t, world.kafka, &ledger, in, kafkaLoad{devices: 6, count: 200})
+			arrived(t, &ledger, 250)
 			l.Kill()
 			must(t, l.Start(deadline(t)))
-			landed(t, &ledger, 600)
+			arrived(t, &ledger, 600)
 			must(t, site.Restart(deadline(t)))
-			load()
+			wait()
 			settled(t, &ledger, true)
 		})
 	}
 }
 
+// A kafkaLoad says how much is sent to a Kafka topic.
+type kafkaLoad struct {
+	devices int
+	count   uint64          // of messages of each device; 0: until enough
+	pace    time.Duration   // between two of a device
+	enough  <-chan struct{} // may be nil
+}
+
 // loadKafka sends numbered messages of some devices to a Kafka topic, and returns what waits until all are there.
-func loadKafka(t *testing.T, kafka *harness.Kafka, ledger *harness.Ledger, topic string, devices int, count uint64) (wait func()) {
+func loadKafka(t *testing.T, kafka *harness.Kafka, ledger *harness.Ledger, topic string, load kafkaLoad) (wait func()) {
 	t.Helper()
 	client := producer(t, kafka)
 	ctx, stop := context.WithCancel(context.Background())
 	var sending sync.WaitGroup
-	errs := make(chan error, devices)
-	for _, device := range names("dev", devices) {
+	errs := make(chan error, load.devices)
+	for _, device := range names("dev", load.devices) {
 		sending.Go(func() {
-			for n := uint64(1); n <= count; n++ {
+			for n := uint64(1); load.count == 0 || n <= load.count; n++ {
 				ledger.Sent(device, n)
 				r := &kgo.Record{Topic: topic, Key: []byte(device), Value: harness.Payload(device, n, 100)}
 				if err := client.ProduceSync(ctx, r).FirstErr(); err != nil {
@@ -65,6 +73,11 @@ func loadKafka(t *testing.T, kafka *harness.Kafka, ledger *harness.Ledger, topic
 					return
 				}
 				ledger.Acked(device, n)
+				select {
+				case <-load.enough:
+					return
+				case <-time.After(load.pace):
+				}
 			}
 		})
 	}
@@ -82,17 +95,6 @@ func loadKafka(t *testing.T, kafka *harness.Kafka, ledger *harness.Ledger, topic
 			t.Error(err)
 		}
 	}
-}
-
-// landed waits until so many messages have arrived.
-func landed(t *testing.T, ledger *harness.Ledger, n int) {
-	t.Helper()
-	must(t, harness.Until(deadline(t), func() error {
-		if _, _, have := ledger.Counts(); have < n {
-			return fmt.Errorf("%d of %d have arrived", have, n)
-		}
-		return nil
-	}))
 }
 
 // ashore notes in the ledger what comes into a Kafka topic, whatever its key, from its start until the test ends.

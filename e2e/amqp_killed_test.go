@@ -1,12 +1,16 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/linkspan/linkspan/e2e/harness"
 )
@@ -23,18 +27,20 @@ func amqpGateway(t *testing.T, brokers []string, more string) *harness.Linkspan 
 type senders struct {
 	ledger harness.Ledger
 	all    []*harness.AMQPPublisher
-	wait   func() // until all is accepted
+	enough chan struct{} // closed: those without a count end
+	wait   func()        // until all is accepted
 }
 
-// launchSenders starts n of them, which send count messages each.
-func launchSenders(t *testing.T, n int, count uint64, url func() string, address string) *senders {
+// launchSenders starts n of them, which send count messages each; 0: until it is enough. like says the rest of them.
+func launchSenders(t *testing.T, n int, count uint64, like *harness.AMQPPublisher) *senders {
 	t.Helper()
-	s := &senders{}
+	s := &senders{enough: make(chan struct{})}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	errs := make([]error, n)
 	for i, name := range names("app", n) {
-		p := &harness.AMQPPublisher{URL: url, Name: name, Address: address, Count: count, Window: 100, Ledger: &s.ledger}
+		p := &harness.AMQPPublisher{URL: like.URL, Name: name, Address: like.Address, Count: count, Enough: s.enough, Window: cmp.Or(like.Window, 100),
+			Size: like.Size, Pace: like.Pace, Ledger: &s.ledger}
 		s.all = append(s.all, p)
 		running.Go(func() { errs[i] = p.Run(ctx) })
 	}
@@ -68,7 +74,7 @@ func TestAMQPKilled_AKB_A3(t *testing.T) {
 	t.Parallel()
 	in := topic(t, world.kafka, "amqp-killed", 6)
 	l := amqpGateway(t, world.kafka.Addrs(), "")
-	s := launchSenders(t, 10, 3000, func() string { return "amqp://" + l.Addr(0) }, in)
+	s := launchSenders(t, 10, 3000, &harness.AMQPPublisher{URL: func() string { return "amqp://" + l.Addr(0) }, Address: in})
 	for _, n := range []int{5000, 15_000} {
 		s.accepted(t, n)
 		l.Kill()
@@ -83,7 +89,7 @@ func TestAMQPStopped(t *testing.T) {
 	t.Parallel()
 	in := topic(t, world.kafka, "amqp-stopped", 6)
 	l := amqpGateway(t, world.kafka.Addrs(), "")
-	s := launchSenders(t, 10, 3000, func() string { return "amqp://" + l.Addr(0) }, in)
+	s := launchSenders(t, 10, 3000, &harness.AMQPPublisher{URL: func() string { return "amqp://" + l.Addr(0) }, Address: in})
 	s.accepted(t, 8000)
 	code, err := l.Stop(deadline(t))
 	must(t, err)
@@ -102,8 +108,8 @@ func TestAMQPKafkaKilled_AKB_A3(t *testing.T) {
 	kafka := startKafka(t, 1)
 	in := topic(t, kafka, "amqp-kafka-killed", 4)
 	l := amqpGateway(t, kafka.Addrs(), "spool: {dir: \"off\"}\n")
-	r := collectFrom(t, func() string { return "amqp://" + l.Addr(0) }, group(in, "g"))
-	s := launchSenders(t, 10, 2000, func() string { return "amqp://" + l.Addr(0) }, in)
+	r := collectFrom(t, group(in, "g"), func() string { return "amqp://" + l.Addr(0) })
+	s := launchSenders(t, 10, 2000, &harness.AMQPPublisher{URL: func() string { return "amqp://" + l.Addr(0) }, Address: in})
 	s.accepted(t, 5000)
 	kafka.Brokers[0].Kill()
 	must(t, kafka.Brokers[0].Restart(deadline(t)))
@@ -124,8 +130,8 @@ func TestAMQPReceiversKilled_AKB_A8(t *testing.T) {
 	in := topic(t, world.kafka, "amqp-receivers", 4)
 	l := amqpGateway(t, world.kafka.Addrs(), "")
 	url := func() string { return "amqp://" + l.Addr(0) }
-	r := collectFrom(t, url, group(in, "g"))
-	s := launchSenders(t, 5, 4000, url, in)
+	r := collectFrom(t, group(in, "g"), url)
+	s := launchSenders(t, 5, 4000, &harness.AMQPPublisher{URL: url, Address: in})
 	for _, n := range []int{4000, 12_000} {
 		r.arrived(t, n)
 		l.Kill()
@@ -135,27 +141,35 @@ func TestAMQPReceiversKilled_AKB_A8(t *testing.T) {
 	r.all(t, &s.ledger)
 }
 
-// A collector is a receiver that accepts what comes, and connects again when its connection ends.
+// A collector is receivers of one group that accept what comes, and connect again when their connections end. What one of them gets is noted
+// before it is accepted, so that the order in which messages come for the first time is that of their partition, whoever gets them.
 type collector struct {
 	mu     sync.Mutex
 	seen   map[string]uint64 // highest number of each sender
+	by     []int             // messages of each receiver
 	first  int               // messages that came for the first time
 	broken error
 }
 
-// collectFrom starts one.
-func collectFrom(t *testing.T, url func() string, address string) *collector {
+// collectFrom starts one receiver for each URL.
+func collectFrom(t *testing.T, address string, urls ...func() string) *collector {
 	t.Helper()
-	c := &collector{seen: map[string]uint64{}}
+	c := &collector{seen: map[string]uint64{}, by: make([]int, len(urls))}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() {
-		for ctx.Err() == nil {
-			if err := c.connection(ctx, url(), address); err == nil {
-				return
+	for i, url := range urls {
+		running.Go(func() {
+			for ctx.Err() == nil {
+				if err := c.connection(ctx, i, url(), address); err == nil {
+					return
+				}
+				select { // the other side may be down: no busy loop
+				case <-time.After(20 * time.Millisecond):
+				case <-ctx.Done():
+				}
 			}
-		}
-	})
+		})
+	}
 	t.Cleanup(func() {
 		stop()
 		running.Wait()
@@ -164,8 +178,8 @@ func collectFrom(t *testing.T, url func() string, address string) *collector {
 }
 
 // connection receives until its connection ends: an error. nil: what came is wrong.
-func (c *collector) connection(ctx context.Context, url, address string) error {
-	p, err := peerMade("go-amqp").Dial(ctx, harness.PeerOptions{URL: url, Container: "collector"})
+func (c *collector) connection(ctx context.Context, i int, url, address string) error {
+	p, err := peerMade("go-amqp").Dial(ctx, harness.PeerOptions{URL: url, Container: fmt.Sprint("collector ", topics.Add(1))})
 	if err != nil {
 		return err
 	}
@@ -184,7 +198,7 @@ func (c *collector) connection(ctx context.Context, url, address string) error {
 		if err != nil {
 			return err
 		}
-		if err := c.note(d.Payload); err != nil {
+		if err := c.note(i, d.Payload); err != nil {
 			return nil
 		}
 		if err := r.Settle(ctx, d, harness.Outcome{State: harness.Accepted}); err != nil {
@@ -194,7 +208,7 @@ func (c *collector) connection(ctx context.Context, url, address string) error {
 }
 
 // note notes a message: each is the next of its sender, or has come before.
-func (c *collector) note(message []byte) error {
+func (c *collector) note(i int, message []byte) error {
 	body, err := harness.Body(message)
 	var name string
 	var n uint64
@@ -210,6 +224,7 @@ func (c *collector) note(message []byte) error {
 		c.broken = err
 		return err
 	}
+	c.by[i]++
 	if n > c.seen[name] {
 		c.seen[name] = n
 		c.first++
@@ -217,8 +232,8 @@ func (c *collector) note(message []byte) error {
 	return nil
 }
 
-// arrived waits until n messages have come.
-func (c *collector) arrived(t *testing.T, n int) {
+// until waits for a condition, which is asked under the lock.
+func (c *collector) until(t *testing.T, cond func() error) {
 	t.Helper()
 	must(t, harness.Until(deadline(t), func() error {
 		c.mu.Lock()
@@ -226,11 +241,53 @@ func (c *collector) arrived(t *testing.T, n int) {
 		if c.broken != nil {
 			return harness.Final(c.broken)
 		}
+		return cond()
+	}))
+}
+
+// arrived waits until n messages have come.
+func (c *collector) arrived(t *testing.T, n int) {
+	t.Helper()
+	c.until(t, func() error {
 		if c.first < n {
 			return fmt.Errorf("%d of %d have come", c.first, n)
 		}
 		return nil
-	}))
+	})
+}
+
+// more waits until these receivers have n messages more, together.
+func (c *collector) more(t *testing.T, n int, receivers ...int) {
+	t.Helper()
+	c.mu.Lock()
+	before := slices.Clone(c.by)
+	c.mu.Unlock()
+	c.until(t, func() error {
+		got := 0
+		for _, i := range receivers {
+			got += c.by[i] - before[i]
+		}
+		if got < n {
+			return fmt.Errorf("receivers %v have got %d of %d", receivers, got, n)
+		}
+		return nil
+	})
+}
+
+// goOn waits until n messages more of each sender have come.
+func (c *collector) goOn(t *testing.T, n uint64) {
+	t.Helper()
+	c.mu.Lock()
+	before := maps.Clone(c.seen)
+	c.mu.Unlock()
+	c.until(t, func() error {
+		for name, had := range before {
+			if got := c.seen[name] - had; got < n {
+				return fmt.Errorf("%d of %d have come from %s", got, n, name)
+			}
+		}
+		return nil
+	})
 }
 
 // all waits until all that was accepted has come.

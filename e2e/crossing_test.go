@@ -97,7 +97,7 @@ func owner(t *testing.T, members []*harness.Linkspan, endpoint string) int {
 	must(t, harness.Until(deadline(t), func() error {
 		owners := 0
 		for i, l := range members {
-			if gauge(t, l, "linkspan_client_connections", endpoint) > 0 {
+			if gauge(t, l, "linkspan_client_connections", endpoint)+gauge(t, l, "linkspan_amqp_client_connections", endpoint) > 0 {
 				owner = i
 				owners++
 			}

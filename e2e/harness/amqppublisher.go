@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -15,11 +16,14 @@ type AMQPPublisher struct {
 	URL     func() string // asked before each connection
 	Name    string
 	Address string
-	Count   uint64
-	Window  int           // messages in flight
-	Pace    time.Duration // between messages; 0: as fast as credit comes
+	Count   uint64          // 0: until Enough
+	Enough  <-chan struct{} // closed: what was not sent by now is not sent; may be nil
+	Window  int             // messages in flight
+	Size    int             // of a message; 0: 100 bytes
+	Pace    time.Duration   // between messages; 0: as fast as credit comes
 	Ledger  *Ledger
 
+	sent        atomic.Uint64 // numbers up to this one, or about to
 	accepted    atomic.Uint64
 	connections atomic.Int64
 }
@@ -27,15 +31,34 @@ type AMQPPublisher struct {
 // Accepted returns how many are accepted.
 func (p *AMQPPublisher) Accepted() uint64 { return p.accepted.Load() }
 
+// Unsettled returns how many it has sent, or is about to send, that are not accepted.
+func (p *AMQPPublisher) Unsettled() uint64 {
+	accepted := p.Accepted() // first: it never is ahead
+	return p.sent.Load() - accepted
+}
+
+// last returns the number of the last message to send.
+func (p *AMQPPublisher) last() uint64 {
+	select {
+	case <-p.Enough:
+		return p.sent.Load()
+	default:
+	}
+	if p.Count == 0 {
+		return math.MaxUint64
+	}
+	return p.Count
+}
+
 // Connections returns how often it has connected.
 func (p *AMQPPublisher) Connections() int64 { return p.connections.Load() }
 
 // Run sends until all messages are accepted.
 func (p *AMQPPublisher) Run(ctx context.Context) error {
-	for p.Accepted() < p.Count {
+	for p.Accepted() < p.last() {
 		err := p.connection(ctx)
 		if ctx.Err() != nil {
-			return fmt.Errorf("%s: %d of %d accepted: %w", p.Name, p.Accepted(), p.Count, err)
+			return fmt.Errorf("%s: %d of %d accepted: %w", p.Name, p.Accepted(), p.sent.Load(), err)
 		}
 		if err != nil {
 			select { // the other side may be down: no busy loop
@@ -83,10 +106,11 @@ func (p *AMQPPublisher) connection(ctx context.Context) error {
 
 // send sends what is not accepted, and hands on the receipts.
 func (p *AMQPPublisher) send(ctx context.Context, sender *amqp.Sender, sent chan<- amqp.SendReceipt) error {
-	for n := p.Accepted() + 1; n <= p.Count; n++ {
-		m := amqp.NewMessage(Payload(p.Name, n, 100))
+	for n := p.Accepted() + 1; n <= p.last(); n++ {
+		m := amqp.NewMessage(Payload(p.Name, n, max(p.Size, 100)))
 		m.Annotations = amqp.Annotations{"x-opt-partition-key": p.Name}
 		p.Ledger.Sent(p.Name, n)
+		p.sent.Store(max(n, p.sent.Load()))
 		receipt, err := sender.SendWithReceipt(ctx, m, nil)
 		if err != nil {
 			return err
