@@ -28,6 +28,7 @@ type conn struct {
 	backlog    []byte // packets that wait for the sink
 	worked     int    // of those, the bytes that are done
 	over       *ending
+	last       *lastWord     // somebody else has ended the connection; nil: not yet
 	heard      time.Time     // of the last packet
 	aliases    aliases       // of the device
 	patience   time.Duration // between packets; 0: for ever
@@ -43,6 +44,7 @@ type conn struct {
 	version        packet.Version   // 0: no CONNECT yet
 	problemInfo    bool             // the device wants Reason Strings
 	sessionExpires bool             // the device asked for a session that outlives the connection
+	willed         bool             // it left a will
 	accepted       bool             // CONNACK was written
 
 	window   *linkspan.Window[receipt]
@@ -62,6 +64,20 @@ var _ wire.Protocol = (*conn)(nil)
 
 // Run does what there is to do until the connection is to end, and returns why.
 func (c *conn) Run() error {
+	if c.last == nil {
+		err := c.serve()
+		end, _ := err.(*ending)
+		if !c.willed || end == nil || end != endStopping && end != c.stopped.Load() {
+			return err
+		}
+		c.last = &lastWord{end: end, until: time.Now().Add(hearing)}
+		c.SetReadDeadline(c.last.until)
+	}
+	return c.hearOut()
+}
+
+// serve does what the device wants until somebody, which may be the device, wants the connection to end.
+func (c *conn) serve() error {
 	for {
 		if e := c.stopped.Load(); e != nil {
 			return e
@@ -105,6 +121,13 @@ func (c *conn) Run() error {
 // Late is for a read deadline that has passed. It sets the next one: nothing is written down per packet but the time, and
 // the deadline follows only when it fires.
 func (c *conn) Late() error {
+	if l := c.last; l != nil {
+		c.SetReadDeadline(l.until)
+		if time.Now().Before(l.until) {
+			return nil
+		}
+		return l.end
+	}
 	limit := c.limit()
 	if !limit.IsZero() && !time.Now().Before(limit) {
 		if c.session == nil {
@@ -256,22 +279,30 @@ func (c *conn) pinged(raw packet.Raw) error {
 	return nil
 }
 
-// disconnected returns the end that the device asks for. Behind messages that wait, the end does too; but what it says of
-// the will holds at once, however the connection ends [MQTT-3.14.4-3].
-func (c *conn) disconnected(raw packet.Raw) error {
+// goodbye returns the end that the device asks for with a DISCONNECT.
+func (c *conn) goodbye(raw packet.Raw) (*ending, error) {
 	var d packet.Disconnect
 	if err := d.Decode(c.version, raw); err != nil {
-		return err
+		return nil, err
 	}
 	if d.Properties.Has(packet.SessionExpiry) && d.Properties.SessionExpiry != 0 && !c.sessionExpires { // [MQTT-3.14.2-2]
-		return &ending{reason: packet.ProtocolError, text: "DISCONNECT prolongs a session that CONNECT said ends"}
+		return nil, &ending{reason: packet.ProtocolError, text: "DISCONNECT prolongs a session that CONNECT said ends"}
 	}
 	noWill := d.Reason == packet.Success // [MQTT-3.1.2-10]
-	e := &ending{reason: packet.Success, text: "DISCONNECT " + d.Reason.String(), quiet: true, noWill: noWill}
+	return &ending{reason: packet.Success, text: "DISCONNECT " + d.Reason.String(), quiet: true, noWill: noWill}, nil
+}
+
+// disconnected ends the connection as the device asks. Behind messages that wait, the end does too; but what it says of
+// the will holds at once, however the connection ends [MQTT-3.14.4-3].
+func (c *conn) disconnected(raw packet.Raw) error {
+	e, err := c.goodbye(raw)
+	if err != nil {
+		return err
+	}
 	if len(c.backlog) == 0 {
 		return e
 	}
-	if noWill {
+	if e.noWill {
 		c.session.DropWill()
 	}
 	c.over = e

@@ -66,6 +66,7 @@ func (c *conn) connect(w *work, raw packet.Raw) error {
 		if req.Will, ok = c.will(w, p.Will); !ok {
 			return &ending{reason: packet.QuotaExceeded, text: "the will has more user properties than a message may have"}
 		}
+		c.willed = true
 		req.WillExpiry = time.Duration(p.Will.Properties.MessageExpiry) * time.Second
 	}
 	c.session = c.l.registry.Connect(req)

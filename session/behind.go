@@ -64,11 +64,7 @@ func (s *Session) fallBehind(m *linkspan.Message) {
 	if r.cfg.Replay == nil || m.Record.Topic == "" {
 		r.stats.Overrun.Add(1)
 		r.log.Info("session disconnected: the device is too slow", "client", s.client, "endpoint", s.endpoint)
-		if s.endLocked(QuotaExceeded, true) != nil {
-			r.wills.mu.Lock()
-			r.publishLater()
-			r.wills.mu.Unlock()
-		}
+		s.endLocked(QuotaExceeded, true)
 		return
 	}
 	r.tree.mu.RLock()

@@ -9,7 +9,8 @@ type Conn interface {
 	// session's again when Deliver returns. After [Full] the session waits for [Session.Resume].
 	Deliver(d *Delivery) Outcome
 	// Disconnect closes the connection, with that reason where the protocol can say one. The session has ended by then:
-	// nothing is delivered afterwards.
+	// nothing is delivered afterwards. [Session.Close] is yet to be called, when the connection knows the last that the device said: its
+	// will waits for that, and what the next session of the client publishes waits for the will.
 	Disconnect(why Reason)
 }
 

@@ -17,6 +17,7 @@ func testTakeover(t *testing.T) {
 	up := new(uplink)
 	r := newRegistry(t, func(c *Config) { c.Uplink = up })
 	a := connect(r, "same", func(c *ConnectRequest) { c.Will = message("will", "a", 1) })
+	a.ended = func() { a.session.Close(true) }
 	a.subscribe(Subscription{Filter: "#", QoS: 1})
 	b := connect(r, "same", nil)
 	if why := a.reasons(); !slices.Equal(why, []Reason{TakenOver}) {

@@ -167,29 +167,47 @@ func (s *Session) drop(sub *subscription) {
 // DropWill deletes the will: the device said goodbye, and its connection ends later [MQTT-3.1.2-10].
 func (s *Session) DropWill() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.will = nil
+	left := s.takeWill()
+	s.mu.Unlock()
+	s.registry.decide(left, false)
 }
 
 // Close ends the session, since its connection is gone. will publishes the will: true but for the device's own
-// DISCONNECT with reason 0x00 [MQTT-3.1.2-8, MQTT-3.1.2-10]. It is safe to call twice, and after a takeover.
-func (s *Session) Close(will bool) { s.end(0, will) }
+// DISCONNECT with reason 0x00 [MQTT-3.1.2-8, MQTT-3.1.2-10]. It is safe to call twice, and to be called after
+// [Conn].Disconnect: what the connection has heard by then decides about the will.
+func (s *Session) Close(will bool) {
+	s.mu.Lock()
+	if !s.closed {
+		s.endLocked(0, will)
+	}
+	left := s.takeWill()
+	s.mu.Unlock()
+	s.registry.decide(left, will)
+}
 
-// end ends the session once, and reports whether it was this call. why is 0 if the connection is gone already.
+// takeWill takes the will away, and returns it if the session has left it already.
+func (s *Session) takeWill() (left *will) {
+	if s.closed {
+		left = s.will
+	}
+	s.will = nil
+	return left
+}
+
+// end ends the session from outside, once, and reports whether it was this call. Close is yet to come.
 func (s *Session) end(why Reason, will bool) bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.closed {
-		s.mu.Unlock()
 		return false
 	}
-	left := s.endLocked(why, will)
-	s.mu.Unlock()
-	s.registry.publish(left)
+	s.endLocked(why, will)
 	return true
 }
 
-// endLocked ends a session that has not ended. Its will, if it is not nil, waits to be published.
-func (s *Session) endLocked(why Reason, publish bool) (left *will) {
+// endLocked ends a session that has not ended. why is 0 if the connection is gone already. The will, if it may be published,
+// is left for Close to decide about.
+func (s *Session) endLocked(why Reason, will bool) {
 	s.closed = true
 	r := s.registry
 	s.flow = nil
@@ -203,10 +221,9 @@ func (s *Session) endLocked(why Reason, publish bool) (left *will) {
 	if why != 0 {
 		s.conn.Disconnect(why)
 	}
-	if publish {
-		left = r.leave(s)
+	if !will {
+		s.will = nil
 	}
-	s.will = nil
+	s.will = r.leave(s)
 	r.forget(s)
-	return left
 }

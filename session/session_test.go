@@ -22,6 +22,7 @@ type device struct {
 	got     []delivery
 	unacked []Delivery // QoS 1 and 2, without what they borrow
 	why     []Reason
+	ended   func() // called at Disconnect, nil: nothing
 	changed chan struct{} // a token: got has grown
 }
 
@@ -66,6 +67,9 @@ func (d *device) Disconnect(why Reason) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.why = append(d.why, why)
+	if d.ended != nil {
+		go d.ended()
+	}
 }
 
 // take returns what came since the last call.

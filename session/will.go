@@ -22,11 +22,14 @@ type will struct {
 	retry   time.Duration // after which it was due
 	passing bool          // it is being handed over
 	failed  bool          // and that has failed already
+
+	undecided bool // its connection may have heard a goodbye
 }
 
 // wills are on their way to the uplink. A will is handed over by whoever ends its session, before the next session of
 // the same client can publish anything; if the uplink has no room or fails, a goroutine does it later, and the next
-// session waits for that (P3).
+// session waits for that (P3). The will of a session that was ended from outside waits until its connection has looked for a
+// DISCONNECT in what the device had sent by then [MQTT-3.14.4-3].
 type wills struct {
 	waiting atomic.Int64 // not handed over
 
@@ -53,8 +56,8 @@ func (s *Session) MayPublish() bool {
 	return len(w.clients[s.client]) == 0
 }
 
-// leave takes the will of a session that has ended among those that wait. It returns nil if there is none, or if too
-// many wait.
+// leave takes the will of a session that has ended among those that wait, for decide at first. It returns nil if there is none,
+// or if too many wait.
 func (r *Registry) leave(s *Session) *will {
 	w := s.will
 	if w == nil {
@@ -71,7 +74,7 @@ func (r *Registry) leave(s *Session) *will {
 		return nil
 	}
 	r.wills.published++
-	w.number = r.wills.published
+	w.number, w.undecided = r.wills.published, true
 	r.wills.bytes += size(w.m)
 	if r.wills.unsettled++; r.wills.unsettled == 1 {
 		r.work.Add(1)
@@ -80,15 +83,27 @@ func (r *Registry) leave(s *Session) *will {
 	return w
 }
 
-// publish hands w over at once if it can, or has it handed over. No lock is held, since the uplink may answer at once.
-func (r *Registry) publish(w *will) {
+// decide publishes a will that was left, or gives it up. nil: there is none.
+func (r *Registry) decide(w *will, publish bool) {
 	if w == nil {
 		return
 	}
-	r.wills.mu.Lock()
-	defer r.wills.mu.Unlock()
-	r.handOverAll(w.client, time.Time{})
-	if left := r.wills.clients[w.client]; len(left) > 0 && !left[0].passing { // else whoever hands it over goes on
+	ws := &r.wills
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	w.undecided = false
+	if !publish && !ws.stopped {
+		ws.pass(w)
+		r.settled(w)
+	}
+	r.publish(w.client)
+}
+
+// publish hands the wills of a client over at once if it can, or has them handed over. The caller holds wills.mu, which is let
+// go meanwhile, since the uplink may answer at once.
+func (r *Registry) publish(client string) {
+	r.handOverAll(client, time.Time{})
+	if left := r.wills.clients[client]; len(left) > 0 && !left[0].passing && !left[0].undecided { // else whoever hands it over, or decides, goes on
 		r.publishLater()
 	}
 }
@@ -153,7 +168,7 @@ func (r *Registry) handOver(client string, now time.Time) (passed, room bool) {
 		return false, true
 	}
 	w := ws.clients[client][0]
-	if w.passing || w.due.After(now) {
+	if w.passing || w.undecided || w.due.After(now) {
 		return false, true
 	}
 	w.passing, w.failed = true, false
@@ -191,6 +206,12 @@ func (r *Registry) settleWill(w *will, err error) {
 		r.publishLater()
 		return
 	}
+	r.settled(w)
+}
+
+// settled takes w off the books. The caller holds wills.mu.
+func (r *Registry) settled(w *will) {
+	ws := &r.wills
 	ws.bytes -= size(w.m)
 	if ws.unsettled--; ws.unsettled == 0 {
 		r.work.Done()

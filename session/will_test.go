@@ -185,7 +185,8 @@ func TestWillsAtClose(t *testing.T) {
 			}
 			const sessions = 600 // several batches
 			for i := range sessions {
-				connect(r, fmt.Sprint(i), willOf(1, false))
+				d := connect(r, fmt.Sprint(i), willOf(1, false))
+				d.ended = func() { d.session.Close(true) }
 			}
 			if err := r.Close(t.Context()); err != nil {
 				t.Fatal(err)
@@ -206,17 +207,50 @@ func TestWillsAtClose(t *testing.T) {
 func TestWillBeforeNextSession(t *testing.T) {
 	up := &uplink{}
 	r := newRegistry(t, func(c *Config) { c.Uplink = up })
-	connect(r, "a", willOf(1, true))
+	old := connect(r, "a", willOf(1, true))
 	for range 100 {
 		d := connect(r, "a", willOf(1, true))
+		if d.session.MayPublish() || len(up.all())%2 != 0 {
+			t.Fatal("the connection before was not asked for its last word")
+		}
+		old.session.Close(true)
 		if !d.session.MayPublish() {
 			t.Fatal("held back with nothing to wait for")
 		}
+		old = d
 		up.Send(t.Context(), message("wills/a", "online", 1), func(error) {})
 	}
+	old.session.Close(false)
 	for i, m := range up.all() {
 		if want := []string{"gone", "online"}[i%2]; string(m.Payload) != want {
 			t.Fatalf("message %d is %q, want %q", i, m.Payload, want)
+		}
+	}
+}
+
+// After a takeover the connection has the last word on the will: a goodbye that it only finds then holds [MQTT-3.14.4-3]. The
+// wills before and after it keep their order (P3), and nothing is left of it.
+func TestWillAfterLastWord(t *testing.T) {
+	for _, goodbye := range []func(*Session){(*Session).DropWill, func(s *Session) { s.Close(false) }} {
+		up := &uplink{}
+		r := newRegistry(t, func(c *Config) { c.Uplink = up })
+		var sessions []*Session
+		for i := range 4 {
+			sessions = append(sessions, connect(r, "a", func(c *ConnectRequest) { willOf(1, true)(c); c.Will.Payload = fmt.Append(nil, i) }).session)
+		}
+		sessions[2].Close(true)
+		goodbye(sessions[1])
+		if got := up.all(); len(got) != 0 || sessions[3].MayPublish() {
+			t.Errorf("%d wills before the first session's", len(got))
+		}
+		sessions[0].Close(true)
+		sessions[1].Close(true) // its will is gone already
+		if got := up.all(); len(got) != 2 || string(got[0].Payload) != "0" || string(got[1].Payload) != "2" || !sessions[3].MayPublish() {
+			t.Errorf("%d wills, want those of sessions 0 and 2", len(got))
+		}
+		sessions[3].Close(false)
+		if err := r.Close(t.Context()); err != nil || r.wills.bytes != 0 || r.stats.WillsLost.Load() != 0 {
+			t.Errorf("close: %v; %d bytes of wills, %d lost", err, r.wills.bytes, r.stats.WillsLost.Load())
 		}
 	}
 }
