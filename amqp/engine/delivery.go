@@ -18,8 +18,9 @@ type Delivery struct {
 	link     *Link
 	tag      [maxTag]byte
 	tagLen   uint8
-	settled  bool // by the peer
-	resumed  bool
+	settled  bool  // by the peer
+	resumed  bool  // by the sender
+	adopted  bool  // and so the engine's own
 	second   bool  // the receiver settles after the sender
 	finished bool  // the owner has called Settle
 	entered  bool  // in the ledger of the session
@@ -56,9 +57,6 @@ func (d *Delivery) ID() uint32 { return d.id }
 // Format returns the message-format; 0 is that of the standard.
 func (d *Delivery) Format() uint32 { return d.format }
 
-// Resumed reports whether the sender resumes a delivery that an earlier attachment of the link began [AMQP 2.6.13].
-func (d *Delivery) Resumed() bool { return d.resumed }
-
 // Remote returns the state that the peer has told last; no kind: none. It may be read in Transfer and Settled.
 func (d *Delivery) Remote() frame.State { return d.remote.get() }
 
@@ -72,25 +70,38 @@ func (d *Delivery) RemotelySettled() bool { return d.settled }
 func (d *Delivery) Settle(state frame.State) {
 	c := d.link.s.c
 	c.mu.Lock()
-	d.settle(&state)
+	heir := d.settle(&state)
 	c.unlock()
+	if heir != nil {
+		heir.Settle(state)
+	}
 }
 
-// settle needs mu.
-func (d *Delivery) settle(state *frame.State) {
+// settle returns the delivery of a later attachment that is to be settled likewise. It needs mu.
+func (d *Delivery) settle(state *frame.State) (heir *Delivery) {
 	l := d.link
-	if !d.entered || d.settled || l.detachSent || !l.usable() {
+	if !d.entered || d.settled || l.detachSent || l.suspended || !l.usable() {
+		heir = l.untold(d, state)
 		d.leave()
-		return
+		return heir
+	}
+	if d.adopted {
+		l.memory.forget(d.Tag())
+		l.granted++
 	}
 	if d.second && !l.sender {
-		l.s.tell(settlement{first: d.id, last: d.id, state: keep(state)})
-		d.finished = true
+		kept := keep(state)
+		l.s.tell(settlement{first: d.id, last: d.id, state: kept})
+		d.finished, d.User = true, kept
 		l.lingering++
-		return
+		return nil
 	}
 	l.s.tell(settlement{first: d.id, last: d.id, sender: l.sender, settled: true, state: keep(state)})
-	d.leave()
+	adopted := d.adopted
+	if d.leave(); adopted {
+		l.announce()
+	}
+	return nil
 }
 
 // leave takes a delivery out of the books, and gives it to others. It needs mu.
@@ -127,7 +138,7 @@ func (l *Link) Unsettled() []*Delivery {
 	defer l.s.c.mu.Unlock()
 	var all []*Delivery
 	for d := l.first; d != nil; d = d.next {
-		if !d.finished && !d.settled {
+		if !d.finished && !d.settled && !d.adopted {
 			all = append(all, d)
 		}
 	}

@@ -36,69 +36,6 @@ func send(t *testing.T, l *Link, m Outgoing) *Delivery {
 	return d
 }
 
-// What is not settled when a link ends stays with its owners, who tell what they know when the link is attached again
-// [AMQP 2.6.13].
-func TestResumption(t *testing.T) {
-	p, out, in := connected(t, Config{}, Config{}, sender("up"))
-	var held []*Delivery
-	p.server.take = func(_ *Link, d *Delivery, _ []byte) { held = append(held, d) }
-	for _, tag := range []string{"a", "b", "c"} {
-		send(t, out, Outgoing{Tag: []byte(tag), Payload: []byte(tag)})
-	}
-	p.settle()
-	out.Detach(false, nil)
-	p.settle()
-	p.is(p.client, "detached up false -")
-	if len(out.Unsettled()) != 3 || len(in.Unsettled()) != 3 || in.s.in.live+out.s.out.live != 0 {
-		t.Fatal(len(out.Unsettled()), len(in.Unsettled()))
-	}
-
-	// The client has all three, and the server has an outcome for b only.
-	unsettled := func(tags ...string) frame.Map {
-		m := frame.BeginMap(nil)
-		for _, tag := range tags {
-			m = frame.AppendBinary(m, []byte(tag))
-			m = frame.AppendState(m, &accepted)
-		}
-		return frame.EndMap(m, 0, len(tags))
-	}
-	again := sender("up")
-	again.Unsettled = unsettled("a", "b", "c")
-	p.server.attach = func(l *Link) {
-		if l.Remote().Unsettled.Len() != 3 {
-			t.Error("another map", l.Remote().Unsettled)
-		}
-		if err := l.Accept(frame.Attach{Unsettled: unsettled("b")}); err != nil {
-			t.Error(err)
-		}
-		l.Grant(10)
-	}
-	out2 := p.attach(out.s, again)
-	p.settle()
-	if out2.Remote().Unsettled.Len() != 1 {
-		t.Error("another map", out2.Remote().Unsettled)
-	}
-	p.server.take = func(_ *Link, d *Delivery, payload []byte) {
-		if !d.Resumed() || d.Remote().Kind != frame.Accepted || d.Format() != 7 || d.Link().Name() != "up" {
-			t.Error("not resumed")
-		}
-		d.Settle(accepted)
-	}
-	send(t, out2, Outgoing{Tag: []byte("b"), Format: 7, Resume: true, State: accepted})
-	p.settle()
-	p.is(p.client, "attached up", "settled b accepted true")
-
-	// Late settlements of what has no link any more hurt nobody.
-	for _, d := range append(held, out.Unsettled()...) {
-		d.Update(accepted)
-		d.Settle(accepted)
-	}
-	p.settle()
-	if len(out.Unsettled())+len(in.Unsettled()) != 0 {
-		t.Error("something is left")
-	}
-}
-
 // An outcome that is on its way when the link is detached still counts.
 func TestOutcomeMeetsDetach(t *testing.T) {
 	p, out, _ := connected(t, Config{}, Config{}, sender("up"))

@@ -29,6 +29,8 @@ type Link struct {
 	detachSent bool
 	detachGot  bool
 	gone       bool // neither side knows it any more
+	suspended  bool // nothing more is told on it: it is remembered
+	incomplete bool // our unsettled map was: only what is resumed may come
 	told       bool // Detached has been, or will be called, or is not wanted
 	second     bool // receiver settle mode
 	mode       frame.SenderSettleMode
@@ -57,7 +59,8 @@ type Link struct {
 	rest    *rest     // of the sender: a message that is not out as a whole yet
 	first   *Delivery // that is not settled, the oldest
 	last    *Delivery
-	listed  int // that many there are
+	listed  int     // that many there are
+	memory  *Memory // of a receiver: what is known of earlier attachments; nil: nothing
 }
 
 // Name returns the name of the link, which is its own among those of one direction between two containers.
@@ -125,8 +128,9 @@ func (c *Conn) enlist(l *Link) {
 }
 
 // Accept answers the attach of the peer, with the modes that it asked for, and with its source and target where a has none.
-// a.Unsettled is what this end has from before [AMQP 2.6.13]. The error is [ErrDetached] if the peer has given up, or
-// [ErrTooLarge] if the answer does not fit into a frame of the peer: then the link has been refused.
+// a.Unsettled is what a sender has from before [AMQP 2.6.13]; a receiver has a [Memory] for that. As much of it is told as fits into
+// a frame of the peer. The error is [ErrDetached] if the peer has given up, or [ErrTooLarge] if the answer does not fit at
+// all: then the link has been refused.
 func (l *Link) Accept(a frame.Attach) error {
 	c := l.s.c
 	c.mu.Lock()
@@ -141,6 +145,13 @@ func (l *Link) Accept(a frame.Attach) error {
 	}
 	if a.Target == nil && a.Coordinator == nil {
 		a.Target, a.Coordinator = r.Target, r.Coordinator
+	}
+	switch {
+	case l.sender:
+	case r.Unsettled == nil: // it is attached anew [AMQP 2.7.3]
+		l.memory.clear()
+	default:
+		a.Unsettled = l.memory.answer(r)
 	}
 	if err := l.sendAttach(&a); err != nil {
 		l.detach(true, violation(frame.FrameSizeTooSmall, "the answer does not fit into a frame"))
@@ -178,11 +189,15 @@ func (l *Link) sendAttach(a *frame.Attach) error {
 	before := len(c.out)
 	c.emit(l.s.channel, a)
 	terminus := a.Source != nil || a.Target != nil || a.Coordinator != nil
-	if c.openGot && terminus && len(c.out)-before > c.remoteMax {
+	for c.openGot && terminus && len(c.out)-before > c.remoteMax {
 		c.out = c.out[:before]
-		return ErrTooLarge
+		if !half(a) {
+			return ErrTooLarge
+		}
+		c.emit(l.s.channel, a)
 	}
 	l.attachSent = true
+	l.incomplete = a.IncompleteUnsettled
 	if l.attachGot {
 		l.announce()
 	}
@@ -255,6 +270,9 @@ func (l *Link) remove() {
 	l.s.c.links--
 	l.s.c.kept -= l.size
 	l.drop()
+	if l.memory != nil {
+		l.suspend()
+	}
 	for d := l.first; d != nil; {
 		next := d.next
 		if d.entered {

@@ -203,6 +203,9 @@ func (l *Link) start(t *frame.Transfer) *Delivery {
 	case t.DeliveryTag == nil || len(t.DeliveryTag) > maxTag:
 		l.fail(violation(frame.InvalidField, "a delivery-tag of 1 to 32 bytes is needed")) // [AMQP 2.7.5, 2.8.7]
 		return nil
+	case l.incomplete && !t.Resume:
+		l.fail(violation(frame.IllegalState, "a new delivery, and what was resumed is not complete")) // [AMQP 2.7.3]
+		return nil
 	case t.ReceiverSettleMode.V == frame.ReceiveSecond && !l.second:
 		l.fail(violation(frame.InvalidField, "rcv-settle-mode second on a link that has first")) // [AMQP 2.7.5]
 		return nil
@@ -216,6 +219,9 @@ func (l *Link) start(t *frame.Transfer) *Delivery {
 	d.link, d.id, d.format, d.resumed = l, id, t.MessageFormat.V, t.Resume
 	d.tagLen = uint8(copy(d.tag[:], t.DeliveryTag))
 	d.second = l.second && !(t.ReceiverSettleMode.OK && t.ReceiverSettleMode.V == frame.ReceiveFirst)
+	if l.memory != nil && !t.Resume { // the tag stands for another message now
+		l.memory.forget(t.DeliveryTag)
+	}
 	return d
 }
 
@@ -237,7 +243,8 @@ func (l *Link) continued(t *frame.Transfer) *frame.Error {
 func (l *Link) gather(t *frame.Transfer) (*Delivery, []byte) {
 	p := l.partial
 	p.d.settled = p.d.settled || t.Settled
-	if t.Aborted { // [AMQP 2.7.5]: as if it had never been; the credit is used
+	if t.Aborted { // [AMQP 2.7.5]: as if it had never been
+		l.abandon(p.d)
 		l.drop()
 		return nil, nil
 	}
@@ -273,6 +280,11 @@ func (l *Link) complete(d *Delivery, t *frame.Transfer, payload, gathered []byte
 	if uint64(len(payload)) > l.maxMessage {
 		d.recycle()
 		l.fail(tooLarge(l.maxMessage))
+		return nil, nil
+	}
+	if d.resumed {
+		l.resume(d, t)
+		putBuffer(gathered)
 		return nil, nil
 	}
 	d.settled = d.settled || t.Settled

@@ -17,10 +17,11 @@ type Outgoing struct {
 	// Settled sends it without waiting for an outcome. It only matters if the link's mode is mixed: with the other two
 	// modes all are settled, or none is.
 	Settled bool
-	// Resume says that the tag's delivery was begun by an earlier attachment of the link [AMQP 2.6.13], and State what this end
-	// has of it.
-	Resume bool
-	State  frame.State
+	// Resume says that the tag's delivery was begun by an earlier attachment of the link, and State what this end has of it
+	// [AMQP 2.6.13]. With Settled, which then counts in each mode, it only tells the receiver of the end; with Aborted that there is
+	// nothing more to come of it. Without either it has the whole message.
+	Resume, Aborted bool
+	State           frame.State
 	// User is for Delivery.User.
 	User any
 }
@@ -56,7 +57,7 @@ func (l *Link) send(m *Outgoing) (*Delivery, error) {
 		return nil, errTag
 	case l.remote.MaxMessageSize > 0 && uint64(len(m.Payload)) > l.remote.MaxMessageSize:
 		return nil, ErrTooLarge
-	case l.credit == 0:
+	case l.credit == 0, l.remote.IncompleteUnsettled && !m.Resume: // [AMQP 2.7.3]
 		return nil, ErrNoCredit
 	case l.rest != nil || s.windowOut == 0:
 		l.refused = true
@@ -70,13 +71,13 @@ func (l *Link) send(m *Outgoing) (*Delivery, error) {
 		}
 		return nil, ErrWindow
 	}
-	settled := l.mode == frame.SendSettled || l.mode == frame.SendMixed && m.Settled
+	settled := l.mode == frame.SendSettled || m.Settled && (m.Resume || l.mode == frame.SendMixed)
 	t := frame.Transfer{
 		Handle: l.handle, DeliveryID: frame.Some(s.idOut), DeliveryTag: m.Tag, MessageFormat: frame.Some(m.Format),
-		Settled: settled, Resume: m.Resume, State: m.State,
+		Settled: settled, Resume: m.Resume, Aborted: m.Aborted, State: m.State,
 	}
 	var d *Delivery
-	if !settled {
+	if !settled && !m.Aborted {
 		d = deliveries.Get().(*Delivery)
 		d.link, d.id, d.format, d.User = l, s.idOut, m.Format, m.User
 		d.tagLen = uint8(copy(d.tag[:], m.Tag))
