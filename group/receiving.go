@@ -22,7 +22,7 @@ type Receiver interface {
 // A Receiving is one receiver's membership.
 type Receiving struct {
 	team    *team
-	to      Receiver
+	to      atomic.Pointer[Receiver]
 	full    atomic.Bool   // had no credit when it was last asked
 	resumes atomic.Uint64 // calls of Resume
 
@@ -34,6 +34,18 @@ type Receiving struct {
 	idle   bool        // it has none, and was told so
 	lonely *time.Timer // tells it; nil while it has one
 }
+
+// receiving returns the membership of a receiver.
+func (t *team) receiving(to Receiver) *Receiving {
+	rc := &Receiving{team: t}
+	rc.to.Store(&to)
+	return rc
+}
+
+// Pass puts another receiver in the place of the one that had it, which keeps what is unsettled: that can still be settled. The new one
+// is to call Resume once it can receive; until then it may be asked in vain. A Deliver of the old one that is under way may return
+// after Pass.
+func (rc *Receiving) Pass(to Receiver) { rc.to.Store(&to) }
 
 // Resume says that the receiver has credit again.
 func (rc *Receiving) Resume() {

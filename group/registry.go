@@ -202,7 +202,7 @@ func (r *Registry) Join(ctx context.Context, group, topic string, to Receiver) (
 		r.stats.Groups.Add(1)
 		r.start(t)
 	}
-	rc := &Receiving{team: t, to: to}
+	rc := t.receiving(to)
 	t.mu.Lock()
 	r.mu.Unlock()
 	told := t.join(rc, topic, n)
@@ -234,7 +234,7 @@ func (r *Registry) Assign(ctx context.Context, p Partition, to Receiver) (*Recei
 	}
 	t := newTeam(r, p.Group)
 	t.source = r.kafka.Partition(p)
-	rc := &Receiving{team: t, to: to}
+	rc := t.receiving(to)
 	t.mu.Lock()
 	t.join(rc, p.Topic, 1)
 	t.mu.Unlock()

@@ -174,7 +174,7 @@ func (t *team) idlers(tp *topic) (told []*Receiving) {
 // tell tells receivers that they idle. Nothing is locked.
 func tell(told []*Receiving) {
 	for _, rc := range told {
-		rc.to.Idle()
+		(*rc.to.Load()).Idle()
 	}
 }
 
@@ -187,7 +187,7 @@ func (rc *Receiving) isLonely() {
 	}
 	rc.team.mu.Unlock()
 	if still {
-		rc.to.Idle()
+		(*rc.to.Load()).Idle()
 	}
 }
 

@@ -70,7 +70,7 @@ func (t *team) run(ctx context.Context) {
 	}
 	for _, rc := range gone {
 		rc.Leave()
-		rc.to.Gone(err)
+		(*rc.to.Load()).Gone(err)
 	}
 }
 
@@ -104,7 +104,7 @@ func (t *team) Send(_ context.Context, m *linkspan.Message, done func(error)) {
 	}
 	rc := d.rc
 	resumes := rc.resumes.Load()
-	if rc.to.Deliver(m, d) {
+	if (*rc.to.Load()).Deliver(m, d) {
 		t.registry.stats.delivered(again)
 		return
 	}
