@@ -1,18 +1,12 @@
 package spool
 
-import (
-	"sync/atomic"
+import "github.com/linkspan/linkspan"
 
-	"github.com/linkspan/linkspan"
-)
-
-// A flight is one message between its Send, or its reading back from the disk, and the end of all that is under way for
-// it. Up to four have it at a time: a list of its lane, the one who is within Keep, Kafka's producer, and the journal. When
-// nobody has it any more it is given back. All of it is guarded by the lane's mutex, but that of one on the direct way, as its
-// way says.
+// A flight is one message that is in the spool, or that something has happened to on the direct way, until the end of all that is under
+// way for it. Up to four have it at a time: a list of its lane, the one who is within Keep, Kafka's producer, and the journal.
+// When nobody has it any more it is given back. The lane's mutex guards all of it.
 type flight struct {
 	lane       *lane
-	way        atomic.Uint32
 	list       *list
 	prev, next *flight
 
@@ -35,77 +29,6 @@ type flight struct {
 	err     error // of the producer, when it gave an answer
 }
 
-// The usual message is delivered and nothing happens to it on the way. It costs the lane's mutex once, in Send: those who go on with it
-// change its way, by which they agree who it is that does.
-const (
-	grounded uint32 = iota // the lane's mutex guards it
-	boarding               // within Keep, of the direct way: whoever is there sends it off
-	airborne               // the producer has it, who lands it; who holds the mutex may ground it
-	landing                // the producer has delivered it, and tells the sender
-	landed                 // nobody waits for it; it stays in the list until the next sweep
-)
-
-// ground has f guarded by the lane's mutex, which the caller holds. It returns false if f was delivered.
-func (f *flight) ground() bool {
-	for {
-		switch way := f.way.Load(); way {
-		case grounded:
-			return true
-		case boarding, airborne:
-			if f.way.CompareAndSwap(way, grounded) {
-				f.keeping = way == boarding
-				return true
-			}
-		default:
-			return false
-		}
-	}
-}
-
-// land ends a flight that nothing has happened to. It returns false if something has.
-func (f *flight) land() bool {
-	if !f.way.CompareAndSwap(airborne, landing) {
-		return false
-	}
-	done := f.done
-	f.way.Store(landed)
-	done(nil) // P1: all in-sync replicas have it
-	return true
-}
-
-// sweep takes the oldest that have landed off the direct way, up to one that has not. Where that leaves many, since Kafka does
-// not answer for one partition while it does for others, it looks at all (P6). The caller holds mu.
-func (l *lane) sweep() {
-	for f := l.direct.head; f != nil && f.way.Load() == landed; f = l.direct.head {
-		l.clear(f)
-	}
-	if l.direct.n > l.crowd {
-		l.sweepAll()
-		l.crowd = 2*l.direct.n + minCrowd
-	}
-}
-
-// sweepAll takes all that have landed off the direct way. The caller holds mu.
-func (l *lane) sweepAll() {
-	for f := l.direct.head; f != nil; {
-		next := f.next
-		if f.way.Load() == landed {
-			l.clear(f)
-		}
-		f = next
-	}
-}
-
-// minCrowd is how many flights on the direct way are no reason to look at all.
-const minCrowd = 4096
-
-// clear gives back a flight that has landed.
-func (l *lane) clear(f *flight) {
-	l.direct.remove(f)
-	f.sent, f.keeping = false, false
-	l.free(f)
-}
-
 // maxSpare bounds the flights that a lane keeps for what comes.
 const maxSpare = 1 << 14
 
@@ -123,13 +46,30 @@ func (l *lane) flight(done func(error), mute bool) *flight {
 	return f
 }
 
+// takeOff returns a flight on the direct way, which is within Keep. The caller holds mu.
+func (l *lane) takeOff(done func(error), mute bool, since uint32) *flight {
+	f := l.flight(done, mute)
+	f.keeping, f.sent, f.since, f.attempts = true, true, since, 1
+	l.direct.push(f)
+	return f
+}
+
+// ground makes a flight of the message of seat i of r, of which those were the facts: it has not landed. The caller holds mu.
+func (l *lane) ground(r *row, i int, facts uint64) *flight {
+	f := l.takeOff(r.dones[i], r.mute>>i&1 != 0, r.since[i])
+	if facts&(boarded<<i) != 0 {
+		f.keeping, f.kept = false, r.kepts[i]
+	}
+	r.flights[i] = f
+	return f
+}
+
 // free gives f back if nobody has it. The caller holds mu. That is held anyway, and makes this less than a sync.Pool would be,
 // where those who give back run on other processors than those who take.
 func (l *lane) free(f *flight) {
 	if f.list != nil || f.keeping || f.sent || f.writing || l.spares == maxSpare {
 		return
 	}
-	f.way.Store(grounded)
 	f.next, l.spare = l.spare, f
 	f.done, f.kept, f.err = nil, nil, nil
 	f.seq, f.size, f.since, f.attempts = 0, 0, 0, 0
@@ -147,12 +87,8 @@ func (f *flight) tell() func(error) {
 // promised is the done of the producer. Where Keep has not returned, who is in there goes on with the outcome: only then
 // it is sure that nobody else asks for the copy, and the message itself is at hand.
 func (f *flight) promised(err error) {
-	if err == nil && f.land() {
-		return
-	}
 	l := f.lane
 	l.mu.Lock()
-	f.ground()
 	f.sent, f.err = false, err
 	if f.keeping {
 		l.mu.Unlock()

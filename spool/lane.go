@@ -10,7 +10,8 @@ import (
 	"github.com/linkspan/linkspan/spool/journal"
 )
 
-// A lane keeps the order of its messages through both ways. Each of its flights is in one of three lists at most:
+// A lane keeps the order of its messages through both ways. As long as nothing happens to a message on the direct way it has a seat in
+// one of the rows, and then a flight, which is in one of three lists at most:
 //
 //	direct   handed to the producer, not in the spool
 //	written  in the spool, and the walk has not come to its entry yet; only those that are not on disk, or that the
@@ -33,8 +34,8 @@ type lane struct {
 
 	mu      sync.Mutex
 	closed  bool
+	rows    rows
 	direct  list
-	crowd   int // more than so many on the direct way, and sweep looks at all
 	written list
 	window  list
 	last    uint64         // number of the newest entry
@@ -78,25 +79,21 @@ func (s *Spool) Send(ctx context.Context, m *linkspan.Message, done func(error))
 		l.spool(m, done) // unlocks
 		return
 	}
-	l.sweep()
-	f := l.flight(done, m.Mute)
-	f.keeping, f.sent, f.since, f.attempts = true, true, s.clock.Load(), 1
-	if l.Ack != AckMemory {
-		f.way.Store(boarding)
+	if l.Ack == AckMemory { // its sender is told before the producer answers
+		f := l.takeOff(done, m.Mute, s.clock.Load())
+		l.mu.Unlock()
+		l.kept(f, s.parts.To.Keep(ctx, m, f.promise), m)
+		return
 	}
-	l.direct.push(f)
+	r, i := l.rows.seat(l, done, m.Mute)
 	l.mu.Unlock()
-	l.kept(f, s.parts.To.Keep(ctx, m, f.promise), m)
+	r.kept(i, s.parts.To.Keep(ctx, m, r.promises[i]), m)
 }
 
 // kept goes on with f when Keep has returned. m is still at hand.
 func (l *lane) kept(f *flight, kept linkspan.Kept, m *linkspan.Message) {
-	f.kept = kept
-	if f.way.CompareAndSwap(boarding, airborne) {
-		return
-	}
 	l.mu.Lock()
-	f.keeping = false
+	f.kept, f.keeping = kept, false
 	if !f.sent { // the outcome came first
 		f.kept = nil
 		l.outcome(f, m)
@@ -282,13 +279,21 @@ func (l *lane) advance() {
 	}
 }
 
-// oldest returns how long the oldest flight that the producer has was with it. The caller holds mu.
-func (l *lane) oldest(now uint32) time.Duration {
-	l.sweep()
-	age := uint32(0)
-	if f := l.direct.head; f != nil {
-		age = now - f.since
+// waited returns for how many ticks the oldest on the direct way has been with the producer. The caller holds mu.
+func (l *lane) waited(now uint32) (age uint32) {
+	l.rows.sweep()
+	if since, ok := l.rows.oldest(); ok {
+		age = now - since
 	}
+	if f := l.direct.head; f != nil {
+		age = max(age, now-f.since)
+	}
+	return age
+}
+
+// oldest returns how long the oldest that the producer has was with it. The caller holds mu.
+func (l *lane) oldest(now uint32) time.Duration {
+	age := l.waited(now)
 	if f := l.window.head; f != nil && f.sent {
 		age = max(age, now-f.since)
 	}

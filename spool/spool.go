@@ -236,8 +236,7 @@ func (s *Spool) settled() bool {
 	connected := s.connected()
 	for _, l := range s.lanes {
 		l.mu.Lock()
-		l.sweep()
-		busy := l.direct.head != nil
+		busy := l.direct.n+l.rows.aloft() > 0
 		for _, q := range [...]*list{&l.written, &l.window} {
 			for f := q.head; f != nil && !busy; f = f.next {
 				busy = f.writing || f.sent && (connected || f.done != nil)

@@ -199,11 +199,9 @@ func (l *lane) status() LaneStatus {
 	now := s.clock.Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sweepAll()
-	st.InFlight = l.direct.n + l.window.n
-	if f := l.direct.head; f != nil {
-		st.Unacked = time.Duration(now-f.since) * tick
-	}
+	l.rows.sweepAll()
+	st.InFlight = l.rows.aloft() + l.direct.n + l.window.n
+	st.Unacked = time.Duration(l.waited(now)) * tick
 	st.In, st.Out = l.rates.in, l.rates.out
 	if gain := st.Out - st.In; gain > 0 && b.Messages > 0 {
 		st.ETA = time.Duration(min(float64(b.Messages)/gain, longest.Seconds()) * float64(time.Second)).Round(time.Second)

@@ -77,11 +77,7 @@ func (l *lane) watch(now uint32, patience time.Duration) {
 		return
 	}
 	l.mu.Lock()
-	l.sweep()
-	var age time.Duration
-	if f := l.direct.head; f != nil {
-		age = time.Duration(now-f.since) * tick
-	}
+	age := time.Duration(l.waited(now)) * tick
 	stuck := time.Duration(l.s.stuck.Load()) * tick
 	if age < patience && stuck < patience || !l.s.takes(l) {
 		l.mu.Unlock()
@@ -108,15 +104,37 @@ func (s *Spool) takes(l *lane) bool {
 func (l *lane) fallBehind() (taken int) {
 	l.behind.Store(true)
 	l.answered, l.wrote = false, false
-	for f := l.direct.head; f != nil; {
+	for f := l.direct.head; f != nil; { // they were sent before all that rows have
 		next := f.next
-		if f.ground() && !f.keeping {
+		if !f.keeping {
 			l.takeFlight(f)
 			taken++
 		}
 		f = next
 	}
+	for r := l.rows.clear(); r != nil; {
+		next := r.next
+		taken += l.takeRow(r)
+		r = next
+	}
 	l.shown = linkspan.Message{} // its memory is the producer's
+	return taken
+}
+
+// takeRow grounds what r has on its way, and appends it but for what is within Keep. The caller holds mu.
+func (l *lane) takeRow(r *row) (taken int) {
+	r.away = true
+	was := r.facts.Or(r.all() * grounded)
+	for i := range r.given {
+		if was>>i&(landed|grounded) != 0 {
+			continue
+		}
+		if f := l.ground(r, i, was); !f.keeping {
+			l.takeFlight(f)
+			taken++
+		}
+	}
+	l.rows.release(r)
 	return taken
 }
 
