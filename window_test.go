@@ -70,6 +70,9 @@ func TestWindowSettlesInOrder(t *testing.T) {
 	if len(settled) != n {
 		t.Fatalf("settled %d of %d", len(settled), n)
 	}
+	if w.oldest != nil || w.newest != nil {
+		t.Fatal("an empty window holds slots")
+	}
 	for i, s := range settled {
 		if s.v != i || (s.err != nil) != (i%2 == 1) {
 			t.Fatalf("place %d settled %d with %v", i, s.v, s.err)
@@ -123,14 +126,53 @@ func TestWindowWaits(t *testing.T) {
 	})
 }
 
+// BenchmarkWindow settles messages that are alone in their window, and, flooded, those of 50 windows with 100 each that one
+// goroutine opens and another completes.
 func BenchmarkWindow(b *testing.B) {
-	var slots Slots[uint16]
-	w := NewWindow(100, &slots, func(uint16, error) {})
-	b.ReportAllocs()
-	for i := range b.N {
-		done, _ := w.Open(uint16(i))
-		done(nil)
-	}
+	b.Run("alone", func(b *testing.B) {
+		var slots Slots[uint16]
+		w := NewWindow(100, &slots, func(uint16, error) {})
+		b.ReportAllocs()
+		for i := range b.N {
+			done, _ := w.Open(uint16(i))
+			done(nil)
+		}
+	})
+	b.Run("flooded", func(b *testing.B) {
+		const windows, size, turn = 50, 100, 50
+		var slots Slots[uint16]
+		var all [windows]*Window[uint16]
+		for i := range all {
+			all[i] = NewWindow(size, &slots, func(uint16, error) {})
+		}
+		opened, free := make(chan []func(error), windows*size/turn), make(chan []func(error), windows*size/turn)
+		for range cap(free) {
+			free <- make([]func(error), 0, turn)
+		}
+		var completing sync.WaitGroup
+		completing.Go(func() {
+			for batch := range opened {
+				for _, done := range batch {
+					done(nil)
+				}
+				free <- batch[:0]
+			}
+		})
+		b.ReportAllocs()
+		for i := 0; i < b.N; i += turn {
+			batch, w := <-free, all[i/turn%windows]
+			for range turn {
+				done, ok := w.Open(uint16(i))
+				if !ok {
+					b.Fatal("full")
+				}
+				batch = append(batch, done)
+			}
+			opened <- batch
+		}
+		close(opened)
+		completing.Wait()
+	})
 }
 
 // TestWindowDoesNotAllocate holds the path per message to its budget.
