@@ -35,6 +35,9 @@ func ours(name string) bool {
 
 // annotations reads what the sender asks for (AKB-A2, ENM-A1). Those that mean nothing to us go along.
 func (r *reader) annotations() error {
+	if r.msg.MessageAnnotations == nil {
+		return nil
+	}
 	others := false
 	for key, value := range r.msg.MessageAnnotations.All() {
 		symbol, _ := key.Symbol()

@@ -77,8 +77,15 @@ func DescriptorOf(b []byte) (Descriptor, error) {
 	return d, err
 }
 
-// cutDescriptor takes the descriptor of a described value off b.
+// cutDescriptor takes the descriptor of a described value off b, which is a small number but for few peers.
 func cutDescriptor(b []byte) (d Descriptor, rest []byte, err error) {
+	if len(b) > 2 && b[0] == codeDescribed && b[1] == codeSmallUlong {
+		return Descriptor(b[2]), b[3:], nil
+	}
+	return cutAnyDescriptor(b)
+}
+
+func cutAnyDescriptor(b []byte) (d Descriptor, rest []byte, err error) {
 	switch {
 	case len(b) > 0 && b[0] != codeDescribed:
 		return 0, nil, errDescribed

@@ -31,7 +31,7 @@ func (s Section) Data() []byte {
 // Decode reads a message of format 0, which payload is the whole of. It allocates only for a body of more sections than m
 // had before.
 func (m *Message) Decode(payload []byte) error {
-	*m = Message{Body: m.Body[:0]}
+	m.reset()
 	last := Descriptor(0)
 	for b := payload; len(b) > 0; {
 		kind, rest, err := cutDescriptor(b)
@@ -65,6 +65,18 @@ func (m *Message) Decode(payload []byte) error {
 		}
 	}
 	return nil
+}
+
+// reset empties m, but for the memory of the body. Properties take most of a message's memory, and often there are none.
+func (m *Message) reset() {
+	if m.Header.Present {
+		m.Header = Header{}
+	}
+	if m.Properties.Present {
+		m.Properties = Properties{}
+	}
+	m.DeliveryAnnotations, m.MessageAnnotations, m.ApplicationProperties, m.Footer = nil, nil, nil, nil
+	m.Body = m.Body[:0]
 }
 
 // follows reports whether a section of that kind may come behind last: sections have an order, and but for data and
@@ -125,6 +137,10 @@ func cutMap(b []byte) (Map, []byte, error) {
 
 // cutBody takes the value of a body's section off b.
 func cutBody(kind Descriptor, b []byte) (Value, []byte, error) {
+	if kind == CodeData && len(b) > 1 && b[0] == codeBinary8 && int(b[1]) <= len(b)-2 { // as most bodies are
+		n := 2 + int(b[1])
+		return Value{b[:1:n], b[1:n:n]}, b[n:], nil
+	}
 	v, rest, err := CutValue(b)
 	switch {
 	case err != nil:

@@ -58,7 +58,8 @@ type State struct {
 // ReadState reads the state of a delivery in an unsettled map.
 func ReadState(v Value) (State, error) {
 	f := fields{b: v.Raw(), n: 1, of: "unsettled"}
-	s := f.state("state")
+	var s State
+	f.state(&s, "state")
 	return s, f.done()
 }
 
@@ -94,15 +95,15 @@ func (l *list) state(s *State) {
 	l.b = AppendState(l.next(), s)
 }
 
-// state reads a state.
-func (f *fields) state(name string) (s State) {
+// state reads a state into s, which has none. It is large, and most transfers have none.
+func (f *fields) state(s *State, name string) {
 	if _, ok := f.next(); !ok {
-		return s
+		return
 	}
 	code, err := DescriptorOf(f.b)
 	if err != nil {
 		f.err = err
-		return s
+		return
 	}
 	switch code {
 	case CodeReceived, CodeAccepted, CodeRejected, CodeReleased, CodeModified:
@@ -110,10 +111,10 @@ func (f *fields) state(name string) (s State) {
 	case CodeDeclared, CodeTransactionalState:
 		s.Kind = StateKind(code-CodeDeclared) + Declared
 		s.Raw = f.cut().Raw()
-		return s
+		return
 	default:
 		f.wrong(name)
-		return s
+		return
 	}
 	g, rest := open(f.b, code, s.Kind.String())
 	var ok bool
@@ -131,5 +132,4 @@ func (f *fields) state(name string) (s State) {
 		s.Annotations = g.symbolMap("message-annotations")
 	}
 	f.b, f.err = rest, g.done()
-	return s
 }

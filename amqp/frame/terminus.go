@@ -75,7 +75,7 @@ func (f *fields) source() *Source {
 	s.DynamicNodeProperties = g.symbolMap("dynamic-node-properties")
 	s.DistributionMode, _ = g.symbol("distribution-mode")
 	s.Filter = g.symbolMap("filter")
-	if s.DefaultOutcome = g.state("default-outcome"); s.DefaultOutcome.Kind != NoState && !s.DefaultOutcome.Kind.Outcome() {
+	if g.state(&s.DefaultOutcome, "default-outcome"); s.DefaultOutcome.Kind != NoState && !s.DefaultOutcome.Kind.Outcome() {
 		g.refuse("default-outcome", "is not an outcome")
 	}
 	s.Outcomes = g.symbols("outcomes", nil)

@@ -21,6 +21,7 @@ type Transfer struct {
 
 // Decode reads a transfer. It allocates nothing.
 func (t *Transfer) Decode(body []byte) error {
+	*t = Transfer{}
 	f, payload := open(body, CodeTransfer, "transfer")
 	var ok bool
 	t.Handle, ok = f.uint("handle")
@@ -30,14 +31,17 @@ func (t *Transfer) Decode(body []byte) error {
 		f.refuse("delivery-tag", "has more than 32 bytes")
 	}
 	t.MessageFormat = f.optUint("message-format")
+	t.Payload = payload
+	if f.n == 0 { // most senders have nothing more to say
+		return f.done()
+	}
 	t.Settled = f.flag("settled")
 	t.More = f.flag("more")
 	t.ReceiverSettleMode = f.receiverSettleMode()
-	t.State = f.state("state")
+	f.state(&t.State, "state")
 	t.Resume = f.flag("resume")
 	t.Aborted = f.flag("aborted")
 	t.Batchable = f.flag("batchable")
-	t.Payload = payload
 	return f.done()
 }
 
@@ -79,7 +83,8 @@ func (d *Disposition) Decode(body []byte) error {
 		d.Last = d.First
 	}
 	d.Settled = f.flag("settled")
-	d.State = f.state("state")
+	d.State = State{}
+	f.state(&d.State, "state")
 	d.Batchable = f.flag("batchable")
 	return f.done()
 }
