@@ -183,7 +183,7 @@ func (c *conn) joinAll() {
 		r := c.joins.list[0]
 		c.joins.list = c.joins.list[1:]
 		c.joins.mu.Unlock()
-		ctx, cancel := context.WithTimeout(c.l.sending, joinTimeout)
+		ctx, cancel := context.WithTimeout(c.l.server.Sending(), joinTimeout)
 		r.join(ctx)
 		cancel()
 	}

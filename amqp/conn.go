@@ -282,7 +282,7 @@ func (c *conn) Close(err error) {
 	} else {
 		c.l.stats.Failed.Add(1)
 	}
-	c.l.pressure.Forget(c)
+	c.l.server.Pressure().Forget(c)
 	c.Finish(wire.Farewell{Code: code, Linger: err != io.EOF})
 }
 
@@ -306,7 +306,7 @@ func (c *conn) full() bool {
 
 // await has the reader woken when there may be room.
 func (c *conn) await() {
-	c.l.pressure.Wait(c, c.turned)
+	c.l.server.Pressure().Wait(c, c.turned)
 	c.turned = pressure.Patience(c.turned)
 }
 

@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/linkspan/linkspan"
@@ -22,7 +21,6 @@ import (
 	"github.com/linkspan/linkspan/amqp/engine/sasl"
 	"github.com/linkspan/linkspan/amqp/frame"
 	"github.com/linkspan/linkspan/group"
-	"github.com/linkspan/linkspan/internal/pressure"
 	"github.com/linkspan/linkspan/internal/wire"
 	"github.com/linkspan/linkspan/session"
 )
@@ -48,25 +46,16 @@ type Routes interface {
 
 // A Listener is a place where clients connect. Make one with [Listen]; it runs once.
 type Listener struct {
-	cfg      ListenerConfig
-	parts    Parts
-	log      *slog.Logger
-	codec    codec.Codec
-	engine   engine.Config // but for Wake and External
-	server   *wire.Server
-	stats    Stats
-	slots    linkspan.Slots[*engine.Delivery]
-	pressure *pressure.Pressure
-	links    links
-
-	// Of Run.
-
-	to      linkspan.Sink
-	bounded linkspan.Bounded // to, if it is one
-	sending context.Context  // for Send: ends when nothing is waited for any more
-	running sync.WaitGroup   // of who asks Kafka
-	empty   chan struct{}    // has a token when, draining, the last message is settled
-	late    atomic.Int64     // until when clients may settle, in the nanoseconds of the clock; 0: the listener does not drain
+	cfg     ListenerConfig
+	parts   Parts
+	log     *slog.Logger
+	codec   codec.Codec
+	engine  engine.Config // but for Wake and External
+	server  *wire.Server
+	stats   Stats
+	slots   linkspan.Slots[*engine.Delivery]
+	links   links
+	running sync.WaitGroup // of who asks Kafka
 }
 
 var _ linkspan.Source = (*Listener)(nil)
@@ -77,13 +66,12 @@ func Listen(cfg ListenerConfig, parts Parts, log *slog.Logger) (*Listener, error
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &Listener{cfg: cfg, parts: parts, log: log.With("endpoint", cfg.Name), empty: make(chan struct{}, 1)}
+	l := &Listener{cfg: cfg, parts: parts, log: log.With("endpoint", cfg.Name)}
 	var err error
 	if l.codec, err = codec.ByName(cfg.Codec); err != nil {
 		return nil, fmt.Errorf("codec: %w", err)
 	}
 	l.engine = cfg.engine()
-	l.pressure = pressure.New(func() bool { return l.room(nil) })
 	a, _ := cfg.address()
 	w := wire.Config{
 		HostPort:         a.HostPort(),
@@ -92,6 +80,8 @@ func Listen(cfg ListenerConfig, parts Parts, log *slog.Logger) (*Listener, error
 		WriteTimeout:     cfg.WriteTimeout,
 		MaxOutgoing:      cfg.MaxOutgoing,
 		MaxPartialTotal:  cfg.MaxPartialTotal,
+		DrainTimeout:     cfg.DrainTimeout,
+		Stopping:         errStopping,
 		New: func() (*wire.Conn, wire.Protocol) {
 			c := &conn{l: l}
 			return &c.Conn, c
@@ -142,20 +132,8 @@ func (l *Listener) Close() error { return l.server.Close() }
 // nothing more, gives back what the sink has not been handed, waits up to DrainTimeout for what it has, settles it, and closes every
 // connection with amqp:connection:forced.
 func (l *Listener) Run(ctx context.Context, to linkspan.Sink) error {
-	l.to = to
-	l.bounded, _ = to.(linkspan.Bounded)
-	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
-	defer giveUp()
-	l.sending = sending
-
-	var helpers sync.WaitGroup
-	helpers.Go(func() { l.pressure.Run(sending) })
-	err := l.server.Run(ctx, func() {
-		l.drain()
-		giveUp()
-	})
+	err := l.server.Run(ctx, to)
 	l.running.Wait()
-	helpers.Wait()
 	if err != nil {
 		return fmt.Errorf("endpoint %s: %w", l.cfg.Name, err)
 	}
@@ -167,45 +145,11 @@ const settlePatience = 500 * time.Millisecond
 
 // grace returns until when they may; zero: the listener does not stop.
 func (l *Listener) grace() time.Time {
-	if at := l.late.Load(); at != 0 {
-		return time.Unix(0, at)
+	since := l.server.DrainingSince()
+	if since.IsZero() {
+		return since
 	}
-	return time.Time{}
-}
-
-// drain waits for the connections to settle and end, and after DrainTimeout ends those that are left.
-func (l *Listener) drain() {
-	l.late.Store(time.Now().Add(min(settlePatience, l.cfg.DrainTimeout)).UnixNano())
-	l.server.Each(func(c *wire.Conn) { c.Wake() })
-	quiet, late := l.server.Quiet(), time.After(l.cfg.DrainTimeout)
-	select {
-	case <-quiet:
-	case <-late:
-		l.log.Warn("stopping with connections that are not settled", "messages", l.stats.InFlight.Load())
-		l.server.Each(func(c *wire.Conn) { c.Protocol().Stop(errStopping) })
-		return
-	}
-	for l.stats.InFlight.Load() > 0 { // of connections that ended before
-		select {
-		case <-l.empty:
-		case <-late:
-			l.log.Warn("stopping with messages that are not settled", "messages", l.stats.InFlight.Load())
-			return
-		}
-	}
-}
-
-// room reports whether the sink takes m within its bound, or any message if m is nil.
-func (l *Listener) room(m *linkspan.Message) bool { return l.bounded == nil || l.bounded.Room(m) }
-
-// oneSettled counts a message that is settled, and tells drain of the last.
-func (l *Listener) oneSettled() {
-	if l.stats.InFlight.Add(-1) == 0 && l.server.Draining() {
-		select {
-		case l.empty <- struct{}{}:
-		default:
-		}
-	}
+	return since.Add(min(settlePatience, l.cfg.DrainTimeout))
 }
 
 // isLive reports whether live messages may come to an address.

@@ -93,7 +93,7 @@ func (s *sender) hand(d *engine.Delivery, payload []byte) bool {
 	switch {
 	case l.server.Draining():
 		err = linkspan.ErrClosed
-	case err == nil && !l.room(m):
+	case err == nil && !l.server.Room(m):
 		s.c.await()
 		return false
 	}
@@ -119,7 +119,7 @@ func (s *sender) hand(d *engine.Delivery, payload []byte) bool {
 	if d.RemotelySettled() {
 		l.stats.Settled.Add(1)
 	}
-	l.to.Send(l.sending, m, settle)
+	l.server.Send(m, settle)
 	s.handing.Unlock()
 	return true
 }
@@ -177,7 +177,7 @@ func (s *sender) settled(d *engine.Delivery, err error) {
 		state.Kind = frame.Released
 	}
 	d.Settle(state) // no disposition for one that came settled (AKB-A4)
-	s.c.l.oneSettled()
+	s.c.l.server.Settled()
 	if s.c.inFlight.Add(-1) == 0 && s.c.l.server.Draining() {
 		s.c.Wake()
 	}

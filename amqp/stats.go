@@ -30,8 +30,6 @@ type Stats struct {
 	Taken    atomic.Uint64 // messages of which the sink took custody: accepted
 	Rejected atomic.Uint64 // messages refused for good; one that came settled is not told
 	Released atomic.Uint64 // messages not taken for a passing reason; given back
-	InFlight atomic.Int64  // handed to the sink and not settled
-	Backlog  atomic.Int64  // bytes of messages held back while the sink has no room
 
 	// Downlink: deliveries to receivers.
 

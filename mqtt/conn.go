@@ -321,7 +321,7 @@ func (c *conn) Close(err error) {
 	}
 	c.count(e)
 	c.dropBacklog()
-	c.l.pressure.Forget(c)
+	c.l.server.Pressure().Forget(c)
 	bye := wire.Farewell{Linger: !e.quiet, Code: e.closeCode}
 	if bye.Code == 0 {
 		bye.Code = ws.StatusNormalClosure

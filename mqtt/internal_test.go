@@ -79,7 +79,7 @@ func TestPressureForgets(t *testing.T) {
 		_ = c.Close()
 		wait(func() bool { return l.stats.Open.Load() == 0 })
 	}
-	if n := l.pressure.Waiting(); n != 0 {
+	if n := l.server.Pressure().Waiting(); n != 0 {
 		t.Errorf("%d connections kept", n)
 	}
 	cancel()

@@ -24,8 +24,8 @@ var (
 
 // published hands a message on. done is false if it has to wait for room (P6).
 func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
-	if !c.l.room(nil) || !c.session.MayPublish() {
-		c.l.pressure.Wait(c, 0)
+	if !c.l.server.Room(nil) || !c.session.MayPublish() {
+		c.l.server.Pressure().Wait(c, 0)
 		return false, nil
 	}
 	p := &w.publish
@@ -44,8 +44,8 @@ func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
 		}
 	}
 	m, ok := c.message(w, topic)
-	if ok && !c.l.room(m) {
-		c.l.pressure.Wait(c, c.turnedBack)
+	if ok && !c.l.server.Room(m) {
+		c.l.server.Pressure().Wait(c, c.turnedBack)
 		c.turnedBack = pressure.Patience(c.turnedBack)
 		return false, nil
 	}
@@ -79,7 +79,7 @@ func (c *conn) handOn(m *linkspan.Message, settle func(error)) error {
 		return e
 	}
 	c.l.stats.Received[m.QoS].Add(1)
-	c.l.to.Send(c.l.sending, m, settle)
+	c.l.server.Send(m, settle)
 	c.handing.Unlock()
 	return nil
 }
@@ -182,7 +182,7 @@ func (c *conn) settled(r receipt, err error) {
 		c.l.stats.Acked[r.qos].Add(1)
 	}
 	if !repeat {
-		c.l.oneSettled()
+		c.l.server.Settled()
 	}
 	roomy := left <= int32(c.l.cfg.ReceiveMaximum)*3/4
 	if roomy && c.blocked.Load() && c.blocked.Swap(false) || left == 0 && c.l.server.Draining() {

@@ -26,8 +26,6 @@ type Stats struct {
 	Rejected  [256]atomic.Uint64 // those refused to the device for good, by reason code; QoS 0 as well, which is not told
 	Abandoned atomic.Uint64      // read, and not taken by the sink for a passing reason; not acknowledged
 	Repeated  atomic.Uint64      // QoS 2 messages sent again by the device, and not handed on again
-	InFlight  atomic.Int64       // handed to the sink and not settled
-	Backlog   atomic.Int64       // bytes held back while the sink has no room
 
 	// Downlink, by QoS.
 

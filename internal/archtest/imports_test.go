@@ -39,7 +39,7 @@ var picture = map[string][]string{
 	"internal/websocket":      {},
 	"internal/dial":           {".", "internal/address", "internal/websocket"},
 	"internal/pressure":       {},
-	"internal/wire":           {"internal/websocket"},
+	"internal/wire":           {".", "internal/pressure", "internal/websocket"},
 	"internal/configdoc":      {"bridge"},
 	"internal/outage":         {},
 	"bench":                   {"*"},

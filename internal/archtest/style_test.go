@@ -22,7 +22,6 @@ var (
 // waits for its end.
 var goroutines = map[string]string{
 	"amqp/attach.go":                   "one for each connection whose receivers wait for Kafka; Run waits",
-	"amqp/listener.go":                 "a helper of all connections; Run waits",
 	"amqp/client/conn.go":              "reading and writing of one connection; finish waits",
 	"bridge/parts.go":                  "one for each part that runs; stop waits",
 	"bridge/check.go":                  "one for each broker that is tried; CheckClients waits",
@@ -40,7 +39,6 @@ var goroutines = map[string]string{
 	"kafka/topic.go":                   "preparing new topics; Close waits",
 	"mqtt/client/client.go":            "one for each worker; Run waits",
 	"mqtt/client/conn.go":              "reading, writing and the clock of one connection; finish waits",
-	"mqtt/listener.go":                 "waiting for room, for all connections; Run waits",
 	"session/behind.go":                "one for each session that is served from Kafka; Close waits",
 	"session/registry.go":              "the wait itself, in Close",
 	"spool/journal/journal.go":         "the committer; Run waits",

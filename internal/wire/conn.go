@@ -82,7 +82,7 @@ func (c *Conn) SetReadDeadline(t time.Time) { _ = c.sock.SetReadDeadline(t) }
 func (c *Conn) open() {
 	limit := c.Born().Add(c.s.cfg.HandshakeTimeout)
 	_ = c.sock.SetDeadline(limit)
-	if c.s.draining.Load() { // and perhaps the wake was before the deadline
+	if c.s.Draining() { // and perhaps the wake was before the deadline
 		c.Wake()
 	}
 	var err error

@@ -1,6 +1,6 @@
 // Package wire is the sockets of a listener, whatever protocol they carry: it accepts connections over TCP, TLS and WebSocket,
 // reads what they send without holding a buffer while there is nothing, and writes what waits for them in as few calls as
-// possible.
+// possible. It knows the sink that their messages go to, too: whether there is room, and what is to be settled before the end.
 //
 // A connection at rest costs a goroutine and its state, and no buffer. Buffers belong to what is going on: bytes that were
 // read and are being digested, bytes that wait to be written.

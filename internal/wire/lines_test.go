@@ -149,7 +149,7 @@ func start(t testing.TB, keep bool, change ...func(*Config)) *trial {
 	t.Helper()
 	tr := &trial{ended: make(chan error, 100)}
 	cfg := Config{HostPort: "127.0.0.1:0", HandshakeTimeout: time.Minute, WriteTimeout: time.Minute,
-		MaxOutgoing: 64 << 10, MaxPartialTotal: 16 << 20}
+		MaxOutgoing: 64 << 10, MaxPartialTotal: 16 << 20, DrainTimeout: time.Minute, Stopping: errStopping}
 	cfg.New = func() (*Conn, Protocol) {
 		if keep {
 			k := &kept{lines: lines{t: tr}}
@@ -167,7 +167,7 @@ func start(t testing.TB, keep bool, change ...func(*Config)) *trial {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
-	go func() { ran <- tr.Run(ctx, func() { <-tr.Quiet() }) }()
+	go func() { ran <- tr.Run(ctx, nil) }()
 	tr.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-ran

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/linkspan/linkspan"
 )
 
 // Config says where a server listens, and what its connections are bound to. There are no defaults.
@@ -23,7 +25,10 @@ type Config struct {
 	WriteTimeout     time.Duration // how long a peer may take none of the bytes that wait for it
 	MaxOutgoing      int           // bytes that may wait for one peer
 	MaxPartialTotal  int           // bytes of packets that are not whole, of all connections together
+	DrainTimeout     time.Duration // how long Run waits for connections and messages that are not settled
 
+	// Stopping is what Protocol.Stop is told after DrainTimeout.
+	Stopping error
 	// New makes the protocol's side of a connection, and returns it with the Conn that is a part of it.
 	New func() (*Conn, Protocol)
 	// Scratch makes what Input.Scratch holds: what the protocol needs while it has something to do. nil: nothing.
@@ -43,19 +48,23 @@ type Stats struct {
 	PacketsIn, PacketsOut atomic.Uint64
 
 	Partial atomic.Int64 // bytes held of packets that have not come whole
+
+	InFlight atomic.Int64 // messages handed to the sink and not settled: see [Server.Settled]
+	Backlog  atomic.Int64 // bytes of messages held back while the sink has no room
 }
 
 // A Server is a place where peers connect. Make one with [Listen]; it runs once.
 type Server struct {
-	cfg      Config
-	log      *slog.Logger
-	tls      *tls.Config // nil: plain
-	socket   net.Listener
-	stats    *Stats
-	born     time.Time
+	cfg    Config
+	intake intake
+	log    *slog.Logger
+	tls    *tls.Config // nil: plain
+	socket net.Listener
+	stats  *Stats
+	born   time.Time
+
 	flushers flushers
 	inputs   sync.Pool
-	draining atomic.Bool
 	running  sync.WaitGroup // of connections
 
 	mu    sync.Mutex
@@ -66,6 +75,7 @@ type Server struct {
 // Listen binds the address and loads the certificates, and serves nobody before [Server.Run]. It counts in stats.
 func Listen(cfg Config, stats *Stats, log *slog.Logger) (*Server, error) {
 	s := &Server{cfg: cfg, stats: stats, born: time.Now(), log: log, conns: map[*Conn]struct{}{}}
+	s.intake.open()
 	s.flushers.some.L = &s.flushers.mu
 	s.inputs.New = func() any {
 		in := &Input{fixed: make([]byte, readSize)}
@@ -92,28 +102,25 @@ func (s *Server) Addr() net.Addr { return s.socket.Addr() }
 // Close gives up the address of a server that was never run. Run does so itself.
 func (s *Server) Close() error { return s.socket.Close() }
 
-// Draining reports whether the server accepts no more, and drain is called or about to be. Then the readers have been
-// woken, or will be.
-func (s *Server) Draining() bool { return s.draining.Load() }
-
-// Run serves until ctx ends, or the socket is of no more use, which is the error. Then it wakes all readers, calls drain, which
-// sees to it that they end, and waits for them.
-func (s *Server) Run(ctx context.Context, drain func()) error {
-	resting, stop := context.WithCancel(context.WithoutCancel(ctx))
+// Run serves until ctx ends, or the socket is of no more use, which is the error, and has connections hand what comes to the
+// sink. Then it drains (P8): it wakes all readers, which see to it that their connections end, and waits for them and for what the
+// sink has.
+func (s *Server) Run(ctx context.Context, to linkspan.Sink) error {
+	going, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	s.intake.begin(going, to)
 	var helpers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		helpers.Go(s.flushers.run)
 	}
-	helpers.Go(func() { s.restRun(resting) })
+	helpers.Go(func() { s.restRun(going) })
+	helpers.Go(func() { s.intake.pressure.Run(going) })
 	stopAccepting := context.AfterFunc(ctx, func() { _ = s.socket.Close() })
 	failed := s.accept(ctx)
 	stopAccepting()
 	_ = s.socket.Close()
 
-	s.draining.Store(true)
-	s.Each(func(c *Conn) { c.Wake() })
-	drain()
+	s.drain()
 	stop()
 	s.running.Wait()
 	s.flushers.close()
@@ -188,8 +195,8 @@ func (s *Server) forget(c *Conn) {
 	}
 }
 
-// Quiet returns a channel that is closed when no connection is open. Only drain may call it.
-func (s *Server) Quiet() <-chan struct{} {
+// noneOpen returns a channel that is closed when no connection is open. Only drain may call it.
+func (s *Server) noneOpen() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	quiet := make(chan struct{})

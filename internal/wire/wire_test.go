@@ -316,7 +316,7 @@ func TestAcceptGoesOn(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s.socket = &flaky{Listener: s.socket, failures: 4, closed: make(chan struct{})}
 	tired := make(chan error)
-	go func() { tired <- s.Run(ctx, func() {}) }()
+	go func() { tired <- s.Run(ctx, nil) }()
 	mqtttest.Until(t, "it is said", func() bool { return log.Count("cannot accept") > 0 })
 	cancel()
 	if err := <-tired; err != nil {
