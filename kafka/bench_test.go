@@ -24,6 +24,54 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
+// What the producer itself costs: the Kafka client is a goroutine that writes what that writes into a record, and calls the promise.
+// 5000 are in flight at most, and pass in batches of 100.
+func BenchmarkKeep(b *testing.B) {
+	p := connect(b, testConfig("127.0.0.1:1")).Producer()
+	free, sent := make(chan []*record, 50), make(chan []*record, 50)
+	for range cap(free) {
+		free <- make([]*record, 0, 100)
+	}
+	var finished sync.WaitGroup
+	finished.Go(func() {
+		for batch := range sent {
+			for i, r := range batch {
+				r.Offset, r.ProducerID, r.LeaderEpoch = int64(i), 1, -1
+				p.finish(&r.Record, nil)
+			}
+			free <- batch[:0]
+		}
+	})
+	m := &linkspan.Message{Topic: "site/1/device/2", Payload: []byte(strings.Repeat("x", 100)), Endpoint: "devices", Route: "up", Received: time.Now()}
+	m.Record = linkspan.Record{Topic: "t", Partition: linkspan.AnyPartition, Key: []byte("device-2")}
+	settle := func(err error) {
+		if err != nil {
+			b.Error(err)
+		}
+	}
+	b.ReportAllocs()
+	before := cpu(b)
+	batch := <-free
+	for range b.N {
+		if !p.Room(m) {
+			b.Fatal("no room")
+		}
+		r, err := p.enter(m, m.Topic, settle)
+		if err != nil {
+			b.Fatal(err)
+		}
+		r.Timestamp = r.Timestamp.Truncate(time.Millisecond)
+		if batch = append(batch, r); len(batch) == cap(batch) {
+			sent <- batch
+			batch = <-free
+		}
+	}
+	sent <- batch
+	close(sent)
+	finished.Wait()
+	b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
+}
+
 // The producer against the Kafka client that it wraps: the same options, broker and records, 5000 in flight at most.
 func BenchmarkProduce(b *testing.B) {
 	for _, linger := range []time.Duration{0, time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond} {

@@ -8,11 +8,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/linkspan/linkspan"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // A Producer writes messages to Kafka. It is a [linkspan.Bounded] sink: done(nil) means that all in-sync replicas have the
@@ -20,13 +20,17 @@ import (
 // it, or the client is closed. Records of one partition keep the order of Send (P3).
 type Producer struct {
 	c       *Client
-	records sync.Pool // of *record
-	ages    ages
+	promise func(*kgo.Record, error) // p.finish, bound once
+	records stock
 	closed  atomic.Bool
-	stats   ProducerStats
+	ages    ages
+	heard   heard
 
 	mu      sync.Mutex
 	clients []*kgo.Client // the first is the Client's own; see topic.moves
+
+	_     [64]byte
+	stats ProducerStats // who finishes writes it
 }
 
 var _ linkspan.Keeper = (*Producer)(nil)
@@ -37,20 +41,42 @@ type ProducerStats struct {
 	Records, Bytes atomic.Uint64
 	// Refused counts messages that were done with a permanent error, Failed those that stayed with the sender.
 	Refused, Failed atomic.Uint64
-	// InFlight and InFlightBytes are handed over and not done. The bytes count as MaxBufferedBytes does.
-	InFlight, InFlightBytes Tally
-	// LastAck is when a record was acknowledged last, in nanoseconds since 1970, 0 for never. While others are in flight only
-	// every eighth counts.
+	// LastAck is when a record was acknowledged last, in nanoseconds since 1970, 0 for never.
 	LastAck atomic.Int64
+	// InFlight and InFlightBytes are handed over and not done. The bytes count as MaxBufferedBytes does.
+	InFlight, InFlightBytes Gauge
 }
 
-func newProducer(c *Client) *Producer { return &Producer{c: c} }
+// A Gauge is a number that is worked out when it is asked for.
+type Gauge struct{ load func() int64 }
+
+// Load returns the number of this moment.
+func (g Gauge) Load() int64 { return g.load() }
+
+// heard is when a broker answered last to records, in nanoseconds since 1970. It is a kgo hook: asking for the time is dear, and an
+// answer is for many records.
+type heard struct{ at atomic.Int64 }
+
+// OnBrokerRead is called after each answer.
+func (h *heard) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, err error) {
+	if err == nil && key == int16(kmsg.Produce) {
+		h.at.Store(time.Now().UnixNano())
+	}
+}
+
+func newProducer(c *Client) *Producer {
+	p := &Producer{c: c}
+	p.promise = p.finish
+	p.stats.InFlight.load, p.stats.InFlightBytes.load = c.topics.inFlight, p.ages.total
+	return p
+}
 
 // options are the kgo options of a client that produces.
 func (p *Producer) options() []kgo.Opt {
 	s := &p.c.cfg.Producer
 	return []kgo.Opt{
 		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.WithHooks(&p.heard),
 		// The limits of the Kafka client would block in Send, so they are out of the way, and Room keeps ours.
 		kgo.MaxBufferedRecords(math.MaxInt),
 		kgo.ProducerLinger(s.Linger),
@@ -83,39 +109,6 @@ func codec(name string) []kgo.CompressionCodec {
 	return []kgo.CompressionCodec{kgo.NoCompression()}
 }
 
-// A record is a message on its way to Kafka, with its own copy of all that it borrowed. Records are reused: the Kafka client does
-// not touch one again once it has called the promise (it takes the records out of a batch before, under the batch's lock).
-//
-// A usual message fits into the one piece of memory that the record is. Thousands are on the way at a time, and what is not
-// side by side has to be fetched from memory again for each.
-type record struct {
-	kgo.Record
-	p       *Producer
-	topic   *topic
-	size    int // bytes of key, value and headers
-	encoded int // bytes as a batch of its own, at most
-	age     *Tally
-	done    func(error)
-	promise func(*kgo.Record, error) // r.finish, bound once for the record's many lives
-
-	// What Show tells beside the record. The MQTT topic is kept only for those who ask: see Keep.
-	endpoint, route string
-	from            []byte // the MQTT topic
-	received        time.Time
-	partition       int32     // as asked for, and
-	timestamp       time.Time // as said: the Kafka client writes into the record what it made of them
-
-	headers [8]kgo.RecordHeader
-	bytes   [288]byte // key, value, and headers' values
-}
-
-const (
-	recordKeep  = 1 << 10 // bytes that a record costs beside its own: the struct, and the Kafka client's for it
-	headerKeep  = 48      // and a header
-	batchFrame  = 128     // bytes of a batch with one record, and of that record, beside key, value and headers, at most
-	headerFrame = 10      // two lengths
-)
-
 // Send hands m.Record with m.Payload over to be written; a payload that is nil is an empty value, unless m.Record.Tombstone asks
 // for none. See [linkspan.Sink]; its context does not matter.
 func (p *Producer) Send(_ context.Context, m *linkspan.Message, done func(error)) {
@@ -130,45 +123,51 @@ func (p *Producer) Keep(_ context.Context, m *linkspan.Message, done func(error)
 	return nil
 }
 
-// send returns the record that m has become, nil if it was refused. It keeps topic beside it.
-func (p *Producer) send(m *linkspan.Message, topic string, done func(error)) *record {
+// send returns the record that m has become, nil if it was refused. It keeps from beside it.
+func (p *Producer) send(m *linkspan.Message, from string, done func(error)) *record {
+	r, err := p.enter(m, from, done)
+	if err != nil {
+		p.refuse(done, err)
+		return nil
+	}
+	if cl := r.topic.client.Load(); cl != nil {
+		p.produce(cl, r)
+	} else {
+		p.c.topics.hold(r.topic, r)
+	}
+	return r
+}
+
+// enter makes a record of m, which is in flight then until end.
+func (p *Producer) enter(m *linkspan.Message, from string, done func(error)) (*record, error) {
 	t := p.c.topics.get(m.Record.Topic)
 	if t == nil {
-		p.refuse(done, fmt.Errorf("%w: %q", linkspan.ErrInvalidTopic, m.Record.Topic))
-		return nil
+		return nil, fmt.Errorf("%w: %q", linkspan.ErrInvalidTopic, m.Record.Topic)
 	}
 	n := len(m.Record.Key) + len(m.Payload)
 	for i := range m.Record.Headers {
 		n += len(m.Record.Headers[i].Key) + len(m.Record.Headers[i].Value)
 	}
-	encoded := n + batchFrame + headerFrame*len(m.Record.Headers)
-	if limit := p.limit(t); encoded > int(limit) {
-		p.refuse(done, tooLarge(encoded, t, limit))
-		return nil
+	if n, limit := encoded(n, len(m.Record.Headers)), p.limit(t); n > int(limit) {
+		return nil, tooLarge(n, t, limit)
 	}
 	if p.closed.Load() {
-		p.refuse(done, linkspan.ErrClosed)
-		return nil
+		return nil, linkspan.ErrClosed
 	}
-	r, now := p.copy(m, topic, n), m.Received
+	now := m.Received
 	if now.IsZero() {
 		now = time.Now()
 	}
-	if r.Timestamp.IsZero() {
-		r.Timestamp = now
-	}
-	r.timestamp = r.Timestamp
-	r.topic, r.done, r.size, r.encoded, r.age = t, done, n, encoded, p.ages.enter(now)
-	p.stats.InFlight.in(1)
-	p.stats.InFlightBytes.in(r.cost())
-	t.sent.in(1)
-	if cl := t.client.Load(); cl != nil {
-		cl.Produce(context.Background(), &r.Record, r.promise)
-		return r
-	}
-	t.sent.out(1)
-	p.c.topics.hold(t, r)
-	return r
+	r := p.records.take()
+	r.fill(m, t, from, n, now)
+	r.done, r.generation = done, p.ages.enter(r.cost(), now)
+	t.records.in(1)
+	return r, nil
+}
+
+// produce hands r to a Kafka client.
+func (p *Producer) produce(cl *kgo.Client, r *record) {
+	cl.Produce(context.Background(), &r.Record, p.promise)
 }
 
 func tooLarge(encoded int, t *topic, limit int32) error {
@@ -185,80 +184,23 @@ func (p *Producer) limit(t *topic) int32 {
 
 // Room reports whether less than MaxBufferedBytes is in flight.
 func (p *Producer) Room(*linkspan.Message) bool {
-	return p.stats.InFlightBytes.Load() < p.c.cfg.Producer.MaxBufferedBytes
+	return p.ages.below(p.c.cfg.Producer.MaxBufferedBytes)
 }
 
-// copy returns a record with a copy of what m borrows, n bytes in all, and of topic.
-func (p *Producer) copy(m *linkspan.Message, topic string, n int) *record {
-	r, _ := p.records.Get().(*record)
-	if r == nil {
-		r = &record{p: p}
-		r.promise = r.finish
-	}
-	b, headers := r.bytes[:0], r.headers[:0]
-	if n += len(topic); n > cap(b) {
-		b = make([]byte, 0, n)
-	}
-	keep := func(v []byte) []byte {
-		if v == nil {
-			return nil // Kafka tells no key from an empty one, and no value of a header
-		}
-		at := len(b)
-		b = append(b, v...)
-		return b[at:len(b):len(b)]
-	}
-	var value []byte // none, a tombstone
-	if !m.Record.Tombstone {
-		if value = keep(m.Payload); value == nil {
-			value = b[:0] // empty: MQTT has no other kind of nothing
-		}
-	}
-	r.Record = kgo.Record{Key: keep(m.Record.Key), Value: value, Topic: m.Record.Topic, Partition: m.Record.Partition, Timestamp: m.Record.Timestamp}
-	for _, h := range m.Record.Headers {
-		headers = append(headers, kgo.RecordHeader{Key: h.Key, Value: keep(h.Value)})
-	}
-	r.Headers = headers
-	r.endpoint, r.route, r.received, r.partition = m.Endpoint, m.Route, m.Received, m.Record.Partition
-	r.from = append(b, topic...)[len(b):]
-	return r
-}
-
-// Show fills in m with what is on its way. See [linkspan.Kept].
-func (r *record) Show(m *linkspan.Message) {
-	m.Topic, m.Payload = unsafe.String(unsafe.SliceData(r.from), len(r.from)), r.Value
-	m.Endpoint, m.Route, m.Received = r.endpoint, r.route, r.received
-	m.Record = linkspan.Record{
-		Topic: r.topic.name, Partition: r.partition, Timestamp: r.timestamp, Key: r.Key, Headers: m.Record.Headers[:0], Tombstone: r.Value == nil,
-	}
-	for i := range r.Headers {
-		m.Record.Headers = append(m.Record.Headers, linkspan.Header{Key: r.Headers[i].Key, Value: r.Headers[i].Value})
-	}
-}
-
-// cost is what r counts towards MaxBufferedBytes.
-func (r *record) cost() int64 { return int64(r.size + recordKeep + headerKeep*len(r.Headers)) }
-
-// produce hands r to a Kafka client.
-func (r *record) produce(cl *kgo.Client) {
-	r.topic.sent.in(1)
-	cl.Produce(context.Background(), &r.Record, r.promise)
-}
-
-// finish is the promise of r: called once, from the Kafka client's goroutine, in order for each partition.
-func (r *record) finish(_ *kgo.Record, err error) {
-	t := r.topic
+// finish is the promise of all records: called once for each, from the Kafka client's goroutine, in order for each partition.
+func (p *Producer) finish(k *kgo.Record, err error) {
+	r := recordOf(k)
 	if err != nil {
-		if err = r.judge(err); !r.p.closed.Load() {
+		if err = p.judge(r, err); !p.closed.Load() {
 			switch {
 			case errors.Is(err, errOutgrown):
-				r.p.c.topics.shut(t, r.p.limit(t))
+				p.c.topics.shut(r.topic, p.limit(r.topic))
 			case errors.Is(err, ErrUnknownTopic), errors.Is(err, errVanished):
-				r.p.c.topics.shut(t, 0)
+				p.c.topics.shut(r.topic, 0)
 			}
 		}
 	}
-	t.sent.out(1)
-	r.end(err)
+	p.end(r, err)
 }
 
 var (
@@ -270,7 +212,7 @@ var (
 )
 
 // judge classifies the outcome of r, with what only the record knows.
-func (r *record) judge(err error) error {
+func (p *Producer) judge(r *record, err error) error {
 	switch {
 	case r.Partition == noPartition:
 		return fmt.Errorf("%w: %s", ErrNoPartition, r.topic.name)
@@ -278,34 +220,28 @@ func (r *record) judge(err error) error {
 		return fmt.Errorf("%w: %s", errOutgrown, r.topic.name)
 	}
 	err = classify(r.topic.name, err)
-	if errors.Is(err, ErrUnknownTopic) && r.p.c.cfg.Topics.Create {
+	if errors.Is(err, ErrUnknownTopic) && p.c.cfg.Topics.Create {
 		return fmt.Errorf("%w: %s", errVanished, r.topic.name)
 	}
 	return err
 }
 
 // end tells who sent r, and gives it up.
-func (r *record) end(err error) {
-	p, size := r.p, r.size
-	r.age.out(1)
-	p.stats.InFlight.out(1)
-	p.stats.InFlightBytes.out(r.cost())
+func (p *Producer) end(r *record, err error) {
+	r.topic.records.out(1)
+	p.ages.leave(r.cost(), r.generation)
 	if err != nil {
 		p.refuse(r.done, err)
 	} else {
-		p.stats.Bytes.Add(uint64(size))
-		if n := p.stats.Records.Add(1); n%8 == 0 || p.stats.InFlight.Load() == 0 { // asking for the time is dear
-			p.stats.LastAck.Store(time.Now().UnixNano())
+		p.stats.Bytes.Add(uint64(r.size))
+		p.stats.Records.Add(1)
+		if at := p.heard.at.Load(); at != p.stats.LastAck.Load() {
+			p.stats.LastAck.Store(at)
 		}
 		r.done(nil)
 	}
-	large := size+len(r.from) > len(r.bytes)
-	r.age, r.done, r.topic, r.from = nil, nil, nil, nil
-	r.Record = kgo.Record{}
-	if large { // they hold on to what did not fit into r
-		clear(r.headers[:])
-	}
-	p.records.Put(r)
+	r.clear()
+	p.records.give(r)
 }
 
 func (p *Producer) refuse(done func(error), err error) {

@@ -21,10 +21,10 @@ import (
 // broker takes a number that it has seen for a repeat, which it acknowledges and does not store. So such a topic moves on to
 // another client, with its own producer id, once nothing of it is on the way any more (P1, P3).
 type topic struct {
-	name   string
-	client atomic.Pointer[kgo.Client] // nil: closed
-	limit  atomic.Int32               // bytes of the largest batch; 0: as configured
-	sent   Tally                      // records that the Kafka client has
+	name    string
+	client  atomic.Pointer[kgo.Client] // nil: closed
+	limit   atomic.Int32               // bytes of the largest batch; 0: as configured
+	records Tally                      // in flight: the Kafka client has them, but for those that are held
 
 	mu     sync.Mutex
 	held   []*record // in order of arrival, while closed
@@ -76,6 +76,21 @@ func (ts *topics) get(name string) *topic {
 	return t
 }
 
+// inFlight returns how many records of all topics are.
+func (ts *topics) inFlight() (n int64) {
+	for _, t := range *ts.all.Load() {
+		n += t.records.Load()
+	}
+	return n
+}
+
+// away returns how many records the Kafka client has, or is about to get.
+func (t *topic) away() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.records.Load() - int64(len(t.held))
+}
+
 // legalName reports whether Kafka lets a topic have that name.
 func legalName(s string) bool {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
@@ -104,14 +119,14 @@ func (ts *topics) hold(t *topic, r *record) {
 	switch {
 	case stopped:
 	case cl != nil: // under the lock, so behind what was held
-		r.produce(cl)
+		ts.c.producer.produce(cl, r)
 	default:
 		t.held = append(t.held, r)
 		ts.enqueue(t)
 	}
 	t.mu.Unlock()
 	if stopped {
-		r.end(linkspan.ErrClosed)
+		ts.c.producer.end(r, linkspan.ErrClosed)
 	}
 }
 
@@ -138,10 +153,10 @@ func (ts *topics) open(t *topic, limit int32) {
 		}
 		cl, p := ts.c.producer.clientFor(t.moves), ts.c.producer
 		for _, r := range t.held {
-			if r.encoded > int(p.limit(t)) {
+			if r.encoded() > int(p.limit(t)) {
 				large = append(large, r)
 			} else {
-				r.produce(cl)
+				p.produce(cl, r)
 			}
 		}
 		t.held, t.queued = nil, false
@@ -149,7 +164,7 @@ func (ts *topics) open(t *topic, limit int32) {
 	}
 	t.mu.Unlock()
 	for _, r := range large {
-		r.end(tooLarge(r.encoded, t, ts.c.producer.limit(t)))
+		ts.c.producer.end(r, tooLarge(r.encoded(), t, ts.c.producer.limit(t)))
 	}
 }
 
@@ -160,7 +175,7 @@ func (ts *topics) fail(t *topic, err error) {
 	t.held, t.queued = nil, false
 	t.mu.Unlock()
 	for _, r := range held {
-		r.end(err)
+		ts.c.producer.end(r, err)
 	}
 }
 
@@ -213,7 +228,7 @@ func (ts *topics) run(ctx context.Context) {
 func (ts *topics) round(ctx context.Context, queue []*topic) (left []*topic) {
 	var names []string
 	for _, t := range queue {
-		if t.sent.Load() == 0 { // what is on the way comes first (P3)
+		if t.away() == 0 { // what is on the way comes first (P3)
 			names = append(names, t.name)
 		}
 	}

@@ -97,43 +97,6 @@ func TestEnsureTopicsWithoutKafka(t *testing.T) {
 	}
 }
 
-// The age of the oldest record in flight is right within a generation, however long an outage lasts.
-func TestAges(t *testing.T) {
-	var a ages
-	now := time.Unix(1_700_000_000, 0)
-	if a.oldest(now) != 0 {
-		t.Error("nothing is old")
-	}
-	first := a.enter(now)
-	for range 1000 {
-		now = now.Add(generationSpan)
-		leave := a.enter(now)
-		a.enter(now).out(1)
-		leave.out(1)
-	}
-	if age := a.oldest(now); age != 1000*generationSpan {
-		t.Errorf("oldest %v", age)
-	}
-	first.out(1)
-	if age := a.oldest(now); age != 0 {
-		t.Errorf("oldest %v when all are out", age)
-	}
-	var waiting []*Tally
-	for range 100 { // more generations than there are: nothing is acknowledged for ten seconds
-		now = now.Add(generationSpan + 1)
-		waiting = append(waiting, a.enter(now))
-	}
-	if age := a.oldest(now); age < 99*generationSpan || age > 100*generationSpan+100 {
-		t.Errorf("oldest %v, want 9.9s", age)
-	}
-	for _, w := range waiting {
-		w.out(1)
-	}
-	if age := a.oldest(now); age != 0 {
-		t.Errorf("oldest %v after the outage", age)
-	}
-}
-
 // The same warning is passed on once a minute, with how often it came meanwhile; what we say ourselves, not at all.
 func TestLogIsQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
