@@ -58,6 +58,20 @@ func launchSenders(t *testing.T, n int, count uint64, like *harness.AMQPPublishe
 	return s
 }
 
+// goOn waits until n messages more of each are accepted.
+func (s *senders) goOn(t *testing.T, n uint64) {
+	t.Helper()
+	for _, p := range s.all {
+		before := p.Accepted()
+		must(t, harness.Until(deadline(t), func() error {
+			if got := p.Accepted() - before; got < n {
+				return fmt.Errorf("%s: %d of %d accepted", p.Name, got, n)
+			}
+			return nil
+		}))
+	}
+}
+
 // accepted waits until so many messages are accepted.
 func (s *senders) accepted(t *testing.T, n int) {
 	t.Helper()

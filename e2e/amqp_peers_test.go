@@ -19,14 +19,19 @@ var amqpDrivers = map[string]func() (*harness.Driver, error){
 		return newDriver("proton", exec.Command(world.parts.Proton, client("proton_python.py")))
 	}),
 	"rhea": sync.OnceValues(func() (*harness.Driver, error) {
-		cmd := exec.Command("node", client("rhea.cjs"))
-		cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Join(world.parts.Node, "node_modules"))
-		return newDriver("rhea", cmd)
+		return newDriver("rhea", rhea())
 	}),
 	"vertx": sync.OnceValues(func() (*harness.Driver, error) {
 		return newDriver("vertx", exec.Command("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 			"-cp", filepath.Join(world.parts.Vertx, "*"), client("vertx/Vertx5.java")))
 	}),
+}
+
+// rhea returns the command that leads rhea.
+func rhea() *exec.Cmd {
+	cmd := exec.Command("node", client("rhea.cjs"))
+	cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Join(world.parts.Node, "node_modules"))
+	return cmd
 }
 
 // peers are all makes of AMQP client that the tests know but for Qpid JMS, which hides links behind an interface of its own.

@@ -159,6 +159,21 @@ func (l *Linkspan) Done() <-chan struct{} { return l.process.Done() }
 // PID returns its process id.
 func (l *Linkspan) PID() int { return l.process.PID() }
 
+// Peak returns the most resident memory that it has had at any time, in bytes.
+func (l *Linkspan) Peak() (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", l.PID()))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		var kilobytes int64
+		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &kilobytes); err == nil {
+			return kilobytes << 10, nil
+		}
+	}
+	return 0, errors.New("the kernel does not tell the peak of resident memory")
+}
+
 // Addr returns the loopback address of port number i.
 func (l *Linkspan) Addr(i int) string { return Loopback(l.Ports[i]) }
 
