@@ -146,10 +146,11 @@ func end(b []byte, at, elements int, code byte) []byte {
 	return frame.EndList(b, at, elements)
 }
 
-// appendWide adds data of variable width to b behind a constructor with a size of four bytes, or the shortest if wide is 0.
+// appendWide adds data of variable width to b behind the constructor wide if that is the one of the same type with a size of four bytes,
+// or else the shortest.
 func appendWide[T ~string | ~[]byte](b []byte, wide, shortest byte, data T) []byte {
 	switch {
-	case wide != 0:
+	case wide == shortest|0x10:
 		b = binary.BigEndian.AppendUint32(append(b, wide), uint32(len(data)))
 		return append(b, data...)
 	case shortest == 0xa0:
