@@ -16,6 +16,7 @@ type memory struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	version int                              // counts changes
+	rested  int                              // the version at which a member last found nothing to do
 	topics  map[string][][]*linkspan.Message // by partition
 	places  map[string]int                   // the settled prefix of each group, topic and partition
 	beyond  map[string]map[int]bool          // settled offsets that are not in the prefix yet
@@ -72,6 +73,13 @@ func (k *memory) Partition(p group.Partition) group.Source {
 func (k *memory) change() {
 	k.version++
 	k.changed.Broadcast()
+}
+
+// rests reports whether the one group that there is has nothing to do: what it could hand over it has, or in vain.
+func (k *memory) rests() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.rested == k.version
 }
 
 // settled returns how many records of a topic are behind a group.
@@ -169,6 +177,7 @@ func (m *member) Run(ctx context.Context, to linkspan.Sink) error {
 	for v := k.version; !m.over || m.open > 0; v = k.version {
 		m.follow()
 		if (m.over || !m.feed(ctx, to)) && k.version == v {
+			k.rested = v
 			k.changed.Wait()
 		}
 	}

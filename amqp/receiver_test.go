@@ -146,15 +146,20 @@ func TestOutcomesOfReceivers(t *testing.T) {
 	b := run(t, setup{})
 	b.feed("t", 0, 0, 3)
 	r := b.dial().Receiver("t/group.id/g", 1)
-	r.Receive().Release()
+	next := func() *amqptest.Received { // and the one after it is no longer on its way
+		m := r.Receive()
+		until(t, "the group rests", b.kafka.rests)
+		return m
+	}
+	next().Release()
 	r.Grant(1)
-	m := r.Receive()
+	m := next()
 	if got := body(t, m.Payload); got != "0" || count(t, m) != 0 {
 		t.Fatalf("after released: %s, count %d", got, count(t, m))
 	}
 	m.Modify(true, false)
 	r.Grant(1)
-	m = r.Receive()
+	m = next()
 	if got := body(t, m.Payload); got != "0" || count(t, m) != 1 {
 		t.Fatalf("after modified: %s, count %d", got, count(t, m))
 	}
@@ -162,7 +167,7 @@ func TestOutcomesOfReceivers(t *testing.T) {
 	until(t, "a dead letter", func() bool { return b.kafka.settled("g", "t") == 1 })
 	equal(t, "dead letters", b.kafka.letters, []string{"0: rejected by the receiver: rejected by a receiver of t/group.id/g: app:broken: cannot be read"})
 	r.Grant(1)
-	m = r.Receive()
+	m = next()
 	m.Modify(true, true) // there is nobody else
 	until(t, "another", func() bool { return b.kafka.settled("g", "t") == 2 })
 	r.Grant(1)
