@@ -115,8 +115,8 @@ func (r *Record) Header(name string) []byte {
 // Reset empties m for the next message. Slices keep their memory.
 func (m *Message) Reset() {
 	user, amqp, headers, scratch := m.UserProperties[:0], m.AMQP[:0], m.Record.Headers[:0], m.Scratch[:0]
-	*m = Message{UserProperties: user, AMQP: amqp, Scratch: scratch}
-	m.Record.Headers = headers
+	*m = Message{}
+	m.UserProperties, m.AMQP, m.Record.Headers, m.Scratch = user, amqp, headers, scratch
 	m.Record.Partition = AnyPartition
 }
 

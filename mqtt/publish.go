@@ -24,7 +24,7 @@ var (
 
 // published hands a message on. done is false if it has to wait for room (P6).
 func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
-	if !c.l.server.Room(nil) || !c.session.MayPublish() {
+	if !c.session.MayPublish() {
 		c.l.server.Pressure().Wait(c, 0)
 		return false, nil
 	}
@@ -45,8 +45,7 @@ func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
 	}
 	m, ok := c.message(w, topic)
 	if ok && !c.l.server.Room(m) {
-		c.l.server.Pressure().Wait(c, c.turnedBack)
-		c.turnedBack = pressure.Patience(c.turnedBack)
+		c.turnBack()
 		return false, nil
 	}
 	c.turnedBack = 0
@@ -67,6 +66,16 @@ func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
 		return true, nil
 	}
 	return true, c.handOn(m, settle)
+}
+
+// turnBack has the connection wait until there is room: where there is some, but not for its message, the longer the more often.
+func (c *conn) turnBack() {
+	if !c.l.server.Room(nil) {
+		c.l.server.Pressure().Wait(c, 0)
+		return
+	}
+	c.l.server.Pressure().Wait(c, c.turnedBack)
+	c.turnedBack = pressure.Patience(c.turnedBack)
 }
 
 // handOn gives the sink a message, unless somebody has ended the connection.
@@ -146,21 +155,17 @@ func (c *conn) unanswered() int32 {
 // settled answers a QoS 1 or 2 message: in the order in which they came [MQTT-4.6.0-2], and positively only when the sink
 // answers for it (P1). Any goroutine, with the window locked.
 func (c *conn) settled(r receipt, err error) {
-	var ack packet.Ack
-	ack.Type, ack.PacketID = packet.PUBACK, r.id // [MQTT-4.3.2-2]
-	if r.qos == 2 {
-		ack.Type = packet.PUBREC // [MQTT-4.3.3-8]
-	}
 	repeat := err == errRepeated || err == errAwaited
+	var no *packet.Ack
 	var end *ending
 	if err != nil && !repeat {
-		end = c.refuse(err, &ack)
+		no, end = c.refuse(err)
 	}
 	c.Lock()
 	left := c.inFlight.Add(-1)
 	if r.qos == 2 && !repeat {
 		delete(c.taking, r.id)
-		if ack.Reason < packet.UnspecifiedError {
+		if no == nil {
 			c.unsolved.Add(1)
 		} else {
 			c.refused = append(c.refused, r.id)
@@ -175,7 +180,7 @@ func (c *conn) settled(r receipt, err error) {
 		c.Unlock()
 	default:
 		b := c.Buffer()
-		b.B = c.appendAck(b.B, &ack)
+		b.B = c.appendAnswer(b.B, r, no)
 		c.Added(1)
 	}
 	if err == nil {
@@ -190,24 +195,24 @@ func (c *conn) settled(r receipt, err error) {
 	}
 }
 
-// refuse is for a message that the sink did not take. It fills the ack that tells the device so, or returns the end of
+// refuse is for a message that the sink did not take. It returns the words of the ack that tells the device so, or the end of
 // the connection where there is no such ack: MQTT 3 has no word for no, and what is worth another try is the
 // device's to try again.
-func (c *conn) refuse(err error, ack *packet.Ack) *ending {
+func (c *conn) refuse(err error) (*packet.Ack, *ending) {
 	if !linkspan.IsPermanent(err) {
 		c.l.stats.Abandoned.Add(1)
 		if errors.Is(err, linkspan.ErrClosed) {
-			return endStopping
+			return nil, endStopping
 		}
-		return &ending{reason: packet.ServerBusy, text: "the message could not be stored"}
+		return nil, &ending{reason: packet.ServerBusy, text: "the message could not be stored"}
 	}
 	reason, text := c.l.rejected(c.client, err)
 	if c.version < packet.V5 {
-		return &ending{reason: reason, text: text}
+		return nil, &ending{reason: reason, text: text}
 	}
-	ack.Reason = reason
-	c.say(&ack.Properties, text)
-	return nil
+	no := &packet.Ack{Reason: reason}
+	c.say(&no.Properties, text)
+	return no, nil
 }
 
 // forgetRefused frees the identifiers of refused QoS 2 messages. The reader does so before it asks the session about one:
@@ -238,12 +243,21 @@ func (c *conn) released(id uint16) (known bool, err error) {
 	return known, nil
 }
 
-// appendAck adds an ack, without its words if the device takes no packets as long as that [MQTT-3.4.2-2].
-func (c *conn) appendAck(b []byte, ack *packet.Ack) []byte {
-	whole := ack.Append(b, c.version)
+// appendAnswer adds the ack of a message. no is nil, or has the words of a refusal: the device hears them if it takes packets as
+// long as that [MQTT-3.4.2-2].
+func (c *conn) appendAnswer(b []byte, r receipt, no *packet.Ack) []byte {
+	t := packet.PUBACK // [MQTT-4.3.2-2]
+	if r.qos == 2 {
+		t = packet.PUBREC // [MQTT-4.3.3-8]
+	}
+	if no == nil {
+		return packet.AppendAck(b, t, r.id)
+	}
+	no.Type, no.PacketID = t, r.id
+	whole := no.Append(b, c.version)
 	if !c.fits(len(whole) - len(b)) {
-		ack.Properties.Reset()
-		whole = ack.Append(b, c.version)
+		no.Properties.Reset()
+		whole = no.Append(b, c.version)
 	}
 	return whole
 }

@@ -34,10 +34,15 @@ func (a *Ack) Decode(v Version, r Raw) error {
 	return end(b, err)
 }
 
+// AppendAck adds an answer of type t that says nothing but yes to the end of dst. It is the same in all versions.
+func AppendAck(dst []byte, t Type, id uint16) []byte {
+	return append(dst, t.header(), 2, byte(id>>8), byte(id))
+}
+
 // Append adds a to the end of dst.
 func (a *Ack) Append(dst []byte, v Version) []byte {
 	if v != V5 || a.Reason == Success && a.Properties.set == 0 {
-		return binary.BigEndian.AppendUint16(append(dst, a.Type.header(), 2), a.PacketID)
+		return AppendAck(dst, a.Type, a.PacketID)
 	}
 	size, properties := answerSize(a.Reason, &a.Properties)
 	if size > maxRemaining-2 {
