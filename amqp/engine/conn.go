@@ -57,6 +57,7 @@ type Conn struct {
 	peer  []*Session // by the peer's channel
 	names map[linkKey]*Link
 	links int // that there are
+	stock stock
 	kept  int // bytes of unfinished deliveries, and of what links are
 }
 

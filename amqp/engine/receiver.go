@@ -215,7 +215,7 @@ func (l *Link) start(t *frame.Transfer) *Delivery {
 		l.credit--
 	}
 	l.announce()
-	d := deliveries.Get().(*Delivery)
+	d := s.c.stock.take()
 	d.link, d.id, d.format, d.resumed = l, id, t.MessageFormat.V, t.Resume
 	d.tagLen = uint8(copy(d.tag[:], t.DeliveryTag))
 	d.second = l.second && !(t.ReceiverSettleMode.OK && t.ReceiverSettleMode.V == frame.ReceiveFirst)

@@ -78,7 +78,7 @@ func (l *Link) send(m *Outgoing) (*Delivery, error) {
 	}
 	var d *Delivery
 	if !settled && !m.Aborted {
-		d = deliveries.Get().(*Delivery)
+		d = s.c.stock.take()
 		d.link, d.id, d.format, d.User = l, s.idOut, m.Format, m.User
 		d.tagLen = uint8(copy(d.tag[:], m.Tag))
 		s.out.add(d)
