@@ -6,6 +6,7 @@
 #   $CACHE/hivemq/*.jar   HiveMQ's MQTT client   (e2e/clients/pom.xml)
 #   $CACHE/jms/*.jar      Qpid JMS               (e2e/clients/jms)
 #   $CACHE/vertx/*.jar    Vert.x's AMQP client   (e2e/clients/vertx)
+#   $CACHE/spark/*.jar    Apache Spark           (examples/spark)
 #   $CACHE/broker-NAME/   jars of the broker NAME and its compiled main class (e2e/brokers/NAME)
 #   $CACHE/node/          mqtt.js, rhea, and ws for its WebSockets
 #   $CACHE/python/        paho and confluent-kafka, a virtual environment
@@ -96,6 +97,8 @@ done
 for client in jms vertx; do
   part "$client" "$(cat "$here/clients/$client/pom.xml")" jars "$here/clients/$client/pom.xml"
 done
+spark=$here/../examples/spark/pom.xml
+part spark "$(cat "$spark")" jars "$spark"
 modules=(mqtt@5.16.0 rhea@3.0.5 ws@8.18.3)
 part node "${modules[*]} $(node --version)" node_modules "${modules[@]}"
 part python "paho-mqtt 2.2.0 confluent-kafka 2.16.1 $(python3 -c 'import sys; print(sys.version, sys.prefix)')" \

@@ -225,6 +225,9 @@ func Uint(n uint32) []byte   { return binary.BigEndian.AppendUint32([]byte{0x70}
 func Ulong(n uint64) []byte  { return binary.BigEndian.AppendUint64([]byte{0x80}, n) }
 func Int(n int32) []byte     { return binary.BigEndian.AppendUint32([]byte{0x71}, uint32(n)) }
 func Long(n int64) []byte    { return binary.BigEndian.AppendUint64([]byte{0x81}, uint64(n)) }
+func Double(v float64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{0x82}, math.Float64bits(v))
+}
 
 func variable(code byte, s string) []byte {
 	if len(s) < 256 {

@@ -14,6 +14,7 @@ type Parts struct {
 	HiveMQ string // folder of jars
 	JMS    string // folder of jars
 	Vertx  string // folder of jars
+	Spark  string // folder of jars
 	Node   string // folder that holds node_modules
 	Python string // an interpreter that knows paho and confluent_kafka
 	Proton string // an interpreter that knows proton
@@ -36,13 +37,14 @@ func FindParts() (Parts, error) {
 		HiveMQ: filepath.Join(cache, "hivemq"),
 		JMS:    filepath.Join(cache, "jms"),
 		Vertx:  filepath.Join(cache, "vertx"),
+		Spark:  filepath.Join(cache, "spark"),
 		Node:   filepath.Join(cache, "node"),
 		Python: filepath.Join(cache, "python", "bin", "python"),
 		Proton: "/usr/bin/python3",
 
 		Brokers: map[string]string{},
 	}
-	files := []string{parts.Kafka, parts.HiveMQ, parts.JMS, parts.Vertx, parts.Node, filepath.Join(parts.Node, "node_modules", "rhea"),
+	files := []string{parts.Kafka, parts.HiveMQ, parts.JMS, parts.Vertx, parts.Spark, parts.Node, filepath.Join(parts.Node, "node_modules", "rhea"),
 		parts.Python, parts.Proton, "/usr/lib/python3/dist-packages/proton", rabbitmqServer}
 	for _, broker := range []string{"activemq", "artemis", "hivemq"} {
 		parts.Brokers[broker] = filepath.Join(cache, "broker-"+broker)

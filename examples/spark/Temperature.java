@@ -5,7 +5,10 @@ import static org.apache.spark.sql.functions.window;
 import org.apache.spark.sql.SparkSession;
 import org.apache.spark.sql.streaming.Trigger;
 
-/** Prints the highest temperature of each five seconds, of all that AMQP and MQTT clients send. Arguments: Kafka's brokers. */
+/**
+ * Prints the highest temperature of each five seconds, of all that AMQP and MQTT clients send. Arguments: Kafka's brokers, and {@code once} to
+ * end with what is there.
+ */
 class Temperature {
   /** The section of a JSON document's body, or what is no document. */
   static final String READING = "coalesce(get_json_object(CAST(value AS STRING), '$.body.section'), CAST(value AS STRING))";
