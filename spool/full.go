@@ -64,12 +64,12 @@ func (s *Spool) measure() {
 }
 
 // makeRoom drops the oldest messages of lanes that want it so, as long as the disk is at its limit: whole segments, as nothing
-// less gives room. The journal deletes them each second, so that is how often it is looked at.
-func (s *Spool) makeRoom(now uint32) {
-	if now-s.dropped < second+1 && s.dropped != 0 {
+// less gives room. How much that was is seen when the journal has deleted them, which takes a disk its time.
+func (s *Spool) makeRoom() {
+	st := s.journal.State()
+	if st.Round < s.deleted {
 		return
 	}
-	st := s.journal.State()
 	excess := max(st.Bytes+st.Pending-s.cfg.MaxBytes, s.cfg.MinFree-st.Free, 0) + 1
 	for _, l := range s.lanes {
 		if l.Full != FullDropOldest || !l.behind.Load() {
@@ -82,7 +82,7 @@ func (s *Spool) makeRoom(now uint32) {
 				break
 			}
 			excess -= max(l.drop(upTo, &l.counts.oldest), 1)
-			s.dropped = now
+			s.deleted = s.journal.State().Rounds + 1
 		}
 		l.starved.Store(before == excess)
 	}

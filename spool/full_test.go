@@ -147,6 +147,24 @@ func TestFullDropOldest(t *testing.T) {
 	})
 }
 
+// However long the disk takes to delete, no more is dropped than it takes to have room again.
+func TestFullDropOldestNoMoreThanNeeded(t *testing.T) {
+	in(t, func(t *testing.T) {
+		x := newSite(t, Lane{Name: "a", Full: FullDropOldest})
+		x.disk.Slow("delete.remove", 5*time.Second)
+		x.start()
+		x.spool.Hold(true)
+		for i := 0; x.lane("a").Counters.Oldest == 0; i++ {
+			x.send("a", "k", fmt.Sprint(i, strings.Repeat("x", 1000)))
+			pass(10 * time.Millisecond)
+		}
+		pass(time.Minute)
+		if st := x.spool.Status(); st.Disk.Full != "" || st.Lanes[0].Counters.Oldest > 64 { // a segment has no more
+			t.Errorf("%d dropped, full: %q", st.Lanes[0].Counters.Oldest, st.Disk.Full)
+		}
+	})
+}
+
 func TestMaxAge(t *testing.T) {
 	in(t, func(t *testing.T) {
 		x := newSite(t, Lane{Name: "a"})

@@ -91,7 +91,7 @@ type Spool struct {
 	limit   atomic.Bool   // the disk is as full as it may be
 	stuck   atomic.Uint32 // ticks for which the producer has had no room
 	noRoom  atomic.Uint32 // ticks for which the journal has had none
-	dropped uint32        // the watch's: ticks, when the oldest were dropped last
+	deleted uint64        // the watch's: the journal's round that deletes what was dropped last
 
 	idle atomic.Bool   // the drain sleeps or is about to
 	wake chan struct{} // a token for it

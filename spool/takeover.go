@@ -34,7 +34,7 @@ func (s *Spool) look() {
 			l.watch(now, patience)
 		}
 		if s.limit.Load() {
-			s.makeRoom(now)
+			s.makeRoom()
 		}
 	}
 	if now%second == 0 {

@@ -134,6 +134,8 @@ type Journal struct {
 
 	fault     atomic.Pointer[Fault]
 	chore     atomic.Pointer[Fault]
+	rounds    atomic.Uint64 // of chores, that have begun
+	round     atomic.Uint64 // the last of them that is over
 	syncing   atomic.Int64  // when the commit that is on its way began, nanoseconds of the epoch; 0: none
 	commits   atomic.Uint64 // that came back, and
 	committed atomic.Int64  // how long they took together, in nanoseconds

@@ -33,6 +33,9 @@ type State struct {
 	Free     int64  // bytes of the file system
 	Damaged  uint64 // places that could not be read, at Open and since: what was acknowledged there is lost
 
+	// Rounds is how often the background work has begun since Open, and Round the last of these times that is over.
+	Rounds, Round uint64
+
 	Commits uint64        // writes with a sync, that came back since Open, each for all entries that waited
 	Time    time.Duration // that they took together
 }
@@ -44,6 +47,7 @@ func (j *Journal) State() State {
 	s := State{
 		Condition: OK, Bytes: j.used.Load(), Pending: j.pending.Load(), Free: j.free.Load(),
 		Damaged: j.damaged.Load(), Fault: j.failing(), Chore: j.chore.Load(),
+		Round: j.round.Load(), Rounds: j.rounds.Load(),
 		Commits: j.commits.Load(), Time: time.Duration(j.committed.Load()),
 	}
 	j.list.RLock()
@@ -106,7 +110,9 @@ func (j *Journal) measure() {
 func (j *Journal) doChores() {
 	j.tidying.Lock()
 	defer j.tidying.Unlock()
+	n := j.rounds.Add(1)
 	err := j.chores()
+	j.round.Store(n)
 	if err != nil {
 		j.noteChore(err)
 	} else if f := j.chore.Swap(nil); f != nil {
