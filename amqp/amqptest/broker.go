@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/linkspan/linkspan/amqp/engine"
 	"github.com/linkspan/linkspan/amqp/engine/sasl"
@@ -197,7 +196,7 @@ func (b *Broker) Refuse(address string, err *frame.Error) {
 
 // Serve serves one connection until it ends.
 func (b *Broker) Serve(nc net.Conn) {
-	s := &served{b: b, nc: nc, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	s := &served{b: b, pump: newPump(nc)}
 	cfg := b.cfg
 	cfg.Wake = s.stir
 	s.engine = engine.NewServer(cfg, s)
@@ -209,80 +208,17 @@ func (b *Broker) Serve(nc net.Conn) {
 	if stopped {
 		_ = nc.Close()
 	}
-	in := make(chan []byte)
-	var reading sync.WaitGroup
-	reading.Go(func() { s.read(in) })
-	s.drive(in)
-	_ = nc.Close()
-	b.mu.Lock()
-	delete(b.conns, s)
-	b.mu.Unlock()
-	close(s.ended)
-	reading.Wait()
+	s.run(func() {
+		b.mu.Lock()
+		delete(b.conns, s)
+		b.mu.Unlock()
+	})
 }
 
 // served is one connection of a broker.
 type served struct {
-	b      *Broker
-	nc     net.Conn
-	engine *engine.Conn
-	wake   chan struct{}
-	ended  chan struct{}
-}
-
-func (s *served) stir() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (s *served) read(in chan<- []byte) {
-	defer close(in)
-	for {
-		b := make([]byte, 16<<10)
-		n, err := s.nc.Read(b)
-		if err != nil {
-			return
-		}
-		select {
-		case in <- b[:n]:
-		case <-s.ended:
-			return
-		}
-	}
-}
-
-func (s *served) drive(in <-chan []byte) {
-	tick := time.NewTicker(100 * time.Millisecond) // heartbeats
-	defer tick.Stop()
-	var buf []byte
-	for {
-		if out := s.engine.Output(nil); len(out) > 0 {
-			_ = s.nc.SetWriteDeadline(time.Now().Add(Patience))
-			_, _ = s.nc.Write(out)
-			s.engine.Resume()
-			continue
-		}
-		select {
-		case b, ok := <-in:
-			if !ok {
-				s.engine.Lost(net.ErrClosed)
-				return
-			}
-			buf = append(buf, b...)
-			n, _, err := s.engine.Input(buf, time.Now())
-			buf = buf[n:]
-			if err != nil {
-				_, _ = s.nc.Write(s.engine.Output(nil))
-				return
-			}
-		case <-s.wake:
-			s.engine.Resume()
-		case now := <-tick.C:
-			_, _ = s.engine.Tick(now)
-		}
-	}
+	*pump
+	b *Broker
 }
 
 func (s *served) Opened(*engine.Conn) error { return nil }

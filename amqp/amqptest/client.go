@@ -20,15 +20,11 @@ const Patience = 20 * time.Second
 
 // A Client is one connection with one session. Its methods fail the test that it belongs to, and are for that test's goroutine.
 type Client struct {
+	*pump
 	t       testing.TB
-	conn    net.Conn
-	engine  *engine.Conn
 	session *engine.Session
 	opened  chan struct{} // closed when the peer's open has come
-	wake    chan struct{} // holds one: there is output
-	quit    chan struct{} // closed when the test ends
-	ended   chan struct{} // closed when the connection is over, after
-	err     error         // that says why; nil: it was closed in order
+	err     error         // why the connection is over, once it has ended; nil: it was closed in order
 	links   int
 }
 
@@ -45,19 +41,16 @@ func Dial(t testing.TB, addr string) *Client {
 // New opens a connection over nc, which is closed when the test ends, and begins a session.
 func New(t testing.TB, nc net.Conn, cfg engine.Config) *Client {
 	t.Helper()
-	c := &Client{t: t, conn: nc, opened: make(chan struct{}), wake: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{})}
+	c := &Client{t: t, pump: newPump(nc), opened: make(chan struct{})}
 	cfg.Wake = c.stir
 	c.engine = engine.NewClient(cfg, handler{c})
 	var err error
 	if c.session, err = c.engine.Begin(); err != nil {
 		t.Fatal(err)
 	}
-	in := make(chan []byte)
 	var running sync.WaitGroup
-	running.Go(func() { c.read(in) })
-	running.Go(func() { c.drive(in) })
+	running.Go(func() { c.run(func() {}) })
 	t.Cleanup(func() {
-		close(c.quit)
 		_ = nc.Close()
 		running.Wait()
 	})
@@ -86,7 +79,7 @@ func (c *Client) Close() {
 
 // Kill ends the connection without a word.
 func (c *Client) Kill() {
-	_ = c.conn.Close()
+	_ = c.nc.Close()
 	<-c.ended
 }
 
@@ -99,66 +92,6 @@ func (c *Client) Ended() error {
 		c.t.Fatal("the connection does not end")
 	}
 	return c.err
-}
-
-func (c *Client) stir() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
-// read hands what comes to the driver.
-func (c *Client) read(in chan<- []byte) {
-	defer close(in)
-	for {
-		b := make([]byte, 16<<10)
-		n, err := c.conn.Read(b)
-		if err != nil {
-			return
-		}
-		select {
-		case in <- b[:n]:
-		case <-c.quit:
-			return
-		case <-c.ended:
-			return
-		}
-	}
-}
-
-// drive runs the engine until the connection is over.
-func (c *Client) drive(in <-chan []byte) {
-	defer close(c.ended)
-	tick := time.NewTicker(time.Second) // heartbeats
-	defer tick.Stop()
-	var buf []byte
-	for {
-		if out := c.engine.Output(nil); len(out) > 0 {
-			_ = c.conn.SetWriteDeadline(time.Now().Add(Patience))
-			_, _ = c.conn.Write(out)
-			c.engine.Resume()
-			continue
-		}
-		select {
-		case b, ok := <-in:
-			if !ok {
-				c.engine.Lost(io.ErrUnexpectedEOF)
-				return
-			}
-			buf = append(buf, b...)
-			n, _, err := c.engine.Input(buf, time.Now())
-			buf = buf[n:]
-			if err != nil {
-				_, _ = c.conn.Write(c.engine.Output(nil))
-				_ = c.conn.Close()
-				return
-			}
-		case <-c.wake:
-		case now := <-tick.C:
-			_, _ = c.engine.Tick(now)
-		}
-	}
 }
 
 // wait waits for something that has to come, and fails the test when it does not, or the connection ends before.
