@@ -23,9 +23,6 @@ func (c *conn) Opened(e *engine.Conn) error {
 	return nil
 }
 
-// Ended tells that a session has ended, which is nothing to us: its links are told.
-func (c *conn) Ended(*engine.Session, *frame.Error) {}
-
 // Closed counts how the connection ended.
 func (c *conn) Closed(err error) {
 	s := &c.l.stats
@@ -40,6 +37,7 @@ func (c *conn) Closed(err error) {
 	if c.opened {
 		s.Opened.Add(-1)
 	}
+	c.endLeases()
 	c.l.log.Debug("connection ended", "container", c.container, "remote", c.RemoteAddr(), "reason", err)
 }
 
@@ -92,8 +90,12 @@ func (c *conn) attachSender(link *engine.Link, a *frame.Attach) (engine.LinkHand
 			return nil, err
 		}
 	}
-	s := &sender{c: c, link: link, key: c.keyOf(link), base: base}
-	c.claim(s.key, s)
+	s := &sender{c: c, link: link, key: c.keyOf(link), base: base, lease: c.l.cfg.lease(target.ExpiryPolicy, target.Timeout)}
+	target.ExpiryPolicy, target.Timeout, target.Durable = s.lease.policy, s.lease.seconds(), frame.DurableNone
+	from := c.claim(s.key, s)
+	if from.memory != nil || s.lease.timeout > 0 {
+		link.Remember(from.memory)
+	}
 	s.window = linkspan.NewWindow(int(c.l.cfg.Credit), &c.l.slots, s.settled)
 	if err := link.Accept(frame.Attach{Target: &target}); err != nil {
 		c.l.links.release(s.key, s)
@@ -122,6 +124,7 @@ func (c *conn) attachReceiver(link *engine.Link, a *frame.Attach) (engine.LinkHa
 		return nil, err
 	}
 	source.Filter = filters
+	held := c.l.cfg.leaseSource(&source)
 	answer := frame.Attach{Source: &source}
 	if place.live != "" {
 		return c.attachLive(link, place.live, answer)
@@ -133,9 +136,13 @@ func (c *conn) attachReceiver(link *engine.Link, a *frame.Attach) (engine.LinkHa
 		return nil, refuse(frame.NotFound, "There are no records of Kafka here")
 	}
 	r := &receiver{c: c, link: link, key: c.keyOf(link), place: place, start: from, answer: answer, address: source.Address.V,
-		codec: c.l.codecDown(place.topic), settled: a.SenderSettleMode == frame.SendSettled, outcome: source.DefaultOutcome}
-	c.claim(r.key, r)
-	c.join(r)
+		codec: c.l.codecDown(place.topic), settled: a.SenderSettleMode == frame.SendSettled, outcome: source.DefaultOutcome, lease: held}
+	if from := c.claim(r.key, r); from.receiver == nil || !r.resume(from.receiver) {
+		from.forget()
+		c.join(r)
+	} else {
+		r.accept()
+	}
 	return r, nil
 }
 
@@ -143,11 +150,13 @@ func (c *conn) keyOf(link *engine.Link) linkKey {
 	return linkKey{username: c.username, container: c.container, name: link.Name(), sender: !link.Sender()}
 }
 
-// claim takes a link away from where it was.
-func (c *conn) claim(k linkKey, to owner) {
-	if c.l.links.claim(k, to) {
+// claim takes a link away from where it was, and returns what there is of it.
+func (c *conn) claim(k linkKey, to owner) past {
+	from, stolen := c.l.links.claim(k, to)
+	if stolen {
 		c.l.stats.Stolen.Add(1)
 	}
+	return from
 }
 
 // tagOf appends the delivery tag of a record (AKB 4.2).

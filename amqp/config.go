@@ -61,6 +61,16 @@ type ListenerConfig struct {
 	// amqp:resource-limit-exceeded.
 	MaxLinks int `yaml:"max_links"`
 
+	// ResumeTimeout is how long a link may at most be kept that its client has left without closing it, for example with its
+	// connection. A client asks for that with expiry-policy and timeout of the link's target or source, and is told what it gets. Default
+	// 5m; 0: no link is kept.
+	ResumeTimeout time.Duration `yaml:"resume_timeout"`
+	// MaxSuspended is how many such links there may be, of all clients. Default 1000. Beyond it the one that was left first is
+	// forgotten.
+	MaxSuspended int `yaml:"max_suspended"`
+	// MaxSuspendedTotal is how many bytes may be kept of them. Default 64 MiB. Beyond it those that were left first are forgotten.
+	MaxSuspendedTotal int `yaml:"max_suspended_total"`
+
 	// IdleTimeout is how long a client may send nothing at all, not even an empty frame; it is told so. Default 60s; 0: for ever. What
 	// the client asks for itself holds as well.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
@@ -109,26 +119,29 @@ const (
 // DefaultListenerConfig returns the defaults, for any address on port 5672.
 func DefaultListenerConfig() ListenerConfig {
 	return ListenerConfig{
-		Name:            "amqp",
-		URL:             "amqp://:5672",
-		Codec:           "native",
-		Credit:          1000,
-		Unsettled:       10000,
-		Surplus:         SurplusIdle,
-		MaxGroups:       256,
-		MaxFrameSize:    64 << 10,
-		MaxMessageSize:  1 << 20,
-		MaxSessions:     256,
-		MaxLinks:        1024,
-		IdleTimeout:     time.Minute,
-		ConnectTimeout:  10 * time.Second,
-		WriteTimeout:    30 * time.Second,
-		DrainTimeout:    10 * time.Second,
-		MaxOutgoing:     64 << 10,
-		MaxBacklog:      256 << 10,
-		MaxBacklogTotal: 256 << 20,
-		MaxPartial:      4 << 20,
-		MaxPartialTotal: 128 << 20,
+		Name:              "amqp",
+		URL:               "amqp://:5672",
+		Codec:             "native",
+		Credit:            1000,
+		Unsettled:         10000,
+		Surplus:           SurplusIdle,
+		MaxGroups:         256,
+		MaxFrameSize:      64 << 10,
+		MaxMessageSize:    1 << 20,
+		MaxSessions:       256,
+		MaxLinks:          1024,
+		ResumeTimeout:     5 * time.Minute,
+		MaxSuspended:      1000,
+		MaxSuspendedTotal: 64 << 20,
+		IdleTimeout:       time.Minute,
+		ConnectTimeout:    10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		DrainTimeout:      10 * time.Second,
+		MaxOutgoing:       64 << 10,
+		MaxBacklog:        256 << 10,
+		MaxBacklogTotal:   256 << 20,
+		MaxPartial:        4 << 20,
+		MaxPartialTotal:   128 << 20,
 	}
 }
 
@@ -180,6 +193,8 @@ func (c *ListenerConfig) Validate() error {
 		{"max_message_size", c.MaxMessageSize, 512},
 		{"max_sessions", c.MaxSessions, 1},
 		{"max_links", c.MaxLinks, 1},
+		{"max_suspended", c.MaxSuspended, 0},
+		{"max_suspended_total", c.MaxSuspendedTotal, 0},
 		{"max_outgoing", c.MaxOutgoing, 1},
 		{"max_backlog", c.MaxBacklog, 0},
 		{"max_backlog_total", c.MaxBacklogTotal, 0},
@@ -190,6 +205,7 @@ func (c *ListenerConfig) Validate() error {
 	}
 	check(c.MaxSessions <= 1<<16, "max_sessions: %d is more than %d", c.MaxSessions, 1<<16)
 	check(c.IdleTimeout == 0 || c.IdleTimeout >= time.Second, "idle_timeout: %v is less than 1s", c.IdleTimeout)
+	check(c.ResumeTimeout == 0 || c.ResumeTimeout >= time.Second && c.ResumeTimeout <= 24*time.Hour, "resume_timeout: %v is not between 1s and 24h", c.ResumeTimeout)
 	check(c.ConnectTimeout > 0, "connect_timeout: must be positive")
 	check(c.WriteTimeout > 0, "write_timeout: must be positive")
 	check(c.DrainTimeout >= 0, "drain_timeout: %v is negative", c.DrainTimeout)

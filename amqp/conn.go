@@ -49,6 +49,7 @@ type conn struct {
 	stopped   atomic.Pointer[error]
 
 	joins joins
+	left  []*suspended // links, some of which the client may have again
 }
 
 var (

@@ -72,6 +72,7 @@ func Listen(cfg ListenerConfig, parts Parts, log *slog.Logger) (*Listener, error
 		return nil, fmt.Errorf("codec: %w", err)
 	}
 	l.engine = cfg.engine()
+	l.links.cfg = &l.cfg
 	a, _ := cfg.address()
 	w := wire.Config{
 		HostPort:         a.HostPort(),
@@ -132,7 +133,9 @@ func (l *Listener) Close() error { return l.server.Close() }
 // nothing more, gives back what the sink has not been handed, waits up to DrainTimeout for what it has, settles it, and closes every
 // connection with amqp:connection:forced.
 func (l *Listener) Run(ctx context.Context, to linkspan.Sink) error {
+	defer context.AfterFunc(ctx, l.links.close)()
 	err := l.server.Run(ctx, to)
+	l.links.close()
 	l.running.Wait()
 	if err != nil {
 		return fmt.Errorf("endpoint %s: %w", l.cfg.Name, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +28,8 @@ type berth struct {
 	kafka  *memory
 	groups *group.Registry
 	live   *session.Registry
-	stop   func() // ends Run and waits for it; safe to call again
+	stop   func()     // ends Run and waits for it; safe to call again
+	wires  []net.Conn // of clients that are wired
 }
 
 // A setup is what a test wants of a listener; the zero value is all defaults, with the sink in front of Kafka.

@@ -28,9 +28,14 @@ type receiver struct {
 	outcome frame.State  // of what the client settles without saying how
 	open    atomic.Int64 // deliveries that the client has not settled
 
+	lease    lease
+	comeback *comeback // what is to be done of an earlier attachment; nil: nothing
+
 	mu        sync.Mutex
 	receiving *group.Receiving // nil: not yet, or not any more
 	gone      bool
+	taken     bool               // the link is over, and what it has not settled is held
+	held      []*engine.Delivery // of attachments that are over
 }
 
 var (
@@ -67,8 +72,13 @@ func (r *receiver) join(ctx context.Context) {
 		rc.Leave()
 		return
 	}
+	r.accept()
+}
+
+// accept answers the attach.
+func (r *receiver) accept() {
 	if r.link.Accept(r.answer) == nil { // else Detached comes
-		rc.Resume()
+		r.resumed()
 	}
 }
 
@@ -109,6 +119,12 @@ func (r *receiver) Deliver(m *linkspan.Message, d *group.Delivery) (taken bool) 
 	payload := w.encode(r.codec, m, d.Count, true)
 	w.tag = tagOf(w.tag[:0], &m.Record)
 	out := engine.Outgoing{Tag: w.tag, Payload: payload, Settled: r.settled, User: d}
+	if b := r.comeback; b != nil {
+		out.Resume = b.has(w.tag)
+		if !b.told(r.link) {
+			return false
+		}
+	}
 	if !r.settled {
 		r.opened(1)
 	}
@@ -119,6 +135,9 @@ func (r *receiver) Deliver(m *linkspan.Message, d *group.Delivery) (taken bool) 
 	switch {
 	case err == nil:
 		l.stats.Delivered.Add(1)
+		if out.Resume {
+			r.comeback.done(w.tag)
+		}
 		if r.settled {
 			d.Settle(group.Outcome{State: group.Accepted})
 		}
@@ -167,13 +186,17 @@ func (r *receiver) Transfer(*engine.Link, *engine.Delivery, []byte) {}
 
 // Flow says that there may be room.
 func (r *receiver) Flow(*engine.Link) {
-	r.resume()
+	if r.comeback != nil {
+		r.comeback.told(r.link)
+	}
+	r.resumed()
 	if r.link.Draining() {
 		r.c.drainSoon(r.link)
 	}
 }
 
-func (r *receiver) resume() {
+// resumed says that there is room.
+func (r *receiver) resumed() {
 	r.mu.Lock()
 	rc := r.receiving
 	r.mu.Unlock()
@@ -193,11 +216,26 @@ func (r *receiver) Settled(_ *engine.Link, d *engine.Delivery) {
 	}
 	record := d.User.(*group.Delivery)
 	outcome := r.outcomeOf(&state)
-	d.Settle(state)
+	if !r.settle(d, state) {
+		return
+	}
 	record.Settle(outcome)
 	if r.opened(-1) == int64(r.c.l.cfg.Unsettled)-1 {
-		r.resume()
+		r.resumed()
 	}
+}
+
+// settle settles a delivery of the link, unless another attachment has it.
+func (r *receiver) settle(d *engine.Delivery, state frame.State) bool {
+	if r.lease.timeout > 0 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.taken {
+			return false
+		}
+	}
+	d.Settle(state)
+	return true
 }
 
 // outcomeOf puts a state into the words of the group. What is settled without any outcome goes back.
@@ -214,16 +252,54 @@ func (r *receiver) outcomeOf(s *frame.State) group.Outcome {
 	return group.Outcome{State: group.Released}
 }
 
-// Detached gives back what is not settled.
-func (r *receiver) Detached(link *engine.Link, _ bool, _ *frame.Error) {
+// Detached suspends the link, or gives back what is not settled.
+func (r *receiver) Detached(link *engine.Link, closed bool, _ *frame.Error) {
 	r.c.links--
-	r.c.l.links.release(r.key, r)
+	switch {
+	case !r.take(closed):
+		r.c.l.links.release(r.key, r)
+		r.giveUp()
+	case !r.hasGone():
+		r.c.suspend(r.key, r, past{receiver: r}, r.lease, link.Session())
+	}
+}
+
+// take ends the link but not the membership: what is not settled is held. It returns false if the link is over for good. Any goroutine.
+func (r *receiver) take(closed bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.taken:
+		return true
+	case closed || r.lease.timeout == 0 || r.settled || r.receiving == nil:
+		return false
+	}
+	r.taken = true
+	r.hold()
+	return true
+}
+
+// hold takes what is not settled off the link. Called with r locked.
+func (r *receiver) hold() {
+	unsettled := r.link.Unsettled()
+	r.held = append(r.held, unsettled...)
+	r.opened(-int64(len(unsettled))) // a Deliver that comes too late for Send takes its own back
+}
+
+// giveUp ends the link for good, and gives back to the group what is not settled. Any goroutine.
+func (r *receiver) giveUp() {
 	r.leave()
-	unsettled := link.Unsettled()
-	for _, d := range unsettled {
+	r.mu.Lock()
+	if !r.taken {
+		r.taken = true
+		r.hold()
+	}
+	held := r.held
+	r.held = nil
+	r.mu.Unlock()
+	for _, d := range held {
 		d.Settle(frame.State{})
 	}
-	r.opened(-int64(len(unsettled))) // a Deliver that comes too late for Send takes its own back
 }
 
 // leave gives back to the group what is not settled. Any goroutine; safe to call again.
@@ -238,9 +314,18 @@ func (r *receiver) leave() {
 	}
 }
 
-// steal ends the link for good: the client has attached it elsewhere. What is not settled is the group's again when it returns.
-// Any goroutine.
-func (r *receiver) steal() {
-	r.leave()
+// steal ends the link for good: the client has attached it elsewhere. What is not settled is the group's again when it returns, or is
+// held for the new attachment. Any goroutine.
+func (r *receiver) steal() past {
+	if r.lease.timeout == 0 {
+		r.leave()
+		r.link.Detach(true, errStolen())
+		return past{}
+	}
 	r.link.Detach(true, errStolen())
+	if r.take(false) {
+		return past{receiver: r}
+	}
+	r.leave()
+	return past{}
 }

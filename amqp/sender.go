@@ -20,10 +20,11 @@ import (
 //
 // It belongs to the goroutine of its connection; only settled comes from elsewhere.
 type sender struct {
-	c    *conn
-	link *engine.Link
-	key  linkKey
-	base string // topic of the target; "": each message names its own
+	c     *conn
+	link  *engine.Link
+	key   linkKey
+	base  string // topic of the target; "": each message names its own
+	lease lease
 
 	window  *linkspan.Window[*engine.Delivery]
 	backlog []held // oldest first
@@ -196,10 +197,14 @@ func (s *sender) give(n uint32) {
 	}
 }
 
-// Detached ends the link. What waits goes back to the client, which has it still; not what it had settled, which is lost to it and
+// Detached ends the link, or suspends it. What waits goes back to the client, which has it still; not what it had settled, which is lost to it and
 // counted with the rest.
-func (s *sender) Detached(*engine.Link, bool, *frame.Error) {
-	s.c.l.links.release(s.key, s)
+func (s *sender) Detached(link *engine.Link, closed bool, _ *frame.Error) {
+	if !closed && s.lease.outlives(link.Session().Over()) {
+		s.c.suspend(s.key, s, past{memory: link.Suspend()}, s.lease, link.Session())
+	} else {
+		s.c.l.links.release(s.key, s)
+	}
 	s.c.links--
 	s.stop()
 	s.c.l.stats.Senders.Add(-1)
@@ -214,9 +219,11 @@ func (s *sender) Detached(*engine.Link, bool, *frame.Error) {
 
 // steal ends the link for good: the client has attached it elsewhere. Nothing is handed on any more when it returns, so that what
 // comes over the new link comes after it (P3). Any goroutine.
-func (s *sender) steal() {
+func (s *sender) steal() past {
 	s.stop()
+	memory := s.link.Suspend()
 	s.link.Detach(true, errStolen())
+	return past{memory: memory}
 }
 
 // stop returns when nothing more is handed on. Any goroutine.

@@ -107,6 +107,13 @@ func (s *Session) begin() *frame.Begin {
 	return b
 }
 
+// Over reports whether the session has ended, and all links with it.
+func (s *Session) Over() bool {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.dead
+}
+
 // Conn returns the connection of the session.
 func (s *Session) Conn() *Conn { return s.c }
 
