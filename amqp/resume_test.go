@@ -3,144 +3,15 @@ package amqp_test
 import (
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/amqp"
-	"github.com/linkspan/linkspan/amqp/amqptest"
 	"github.com/linkspan/linkspan/amqp/frame"
 	"github.com/linkspan/linkspan/group"
 )
-
-// A wired is a client of one session, frame by frame: no library has an opinion of its own on what it sends.
-type wired struct {
-	*raw
-	sent uint32 // delivery-ids
-	got  []any  // performatives that have come and were not asked for
-}
-
-func (b *berth) wired(container string) *wired {
-	b.t.Helper()
-	nc, err := net.Dial("tcp", b.Addr().String())
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() { _ = nc.Close() })
-	b.wires = append(b.wires, nc)
-	w := &wired{raw: &raw{TB: b.t, Conn: nc, in: make([]byte, 0, 256<<10)}}
-	w.Conn.SetReadDeadline(time.Now().Add(amqptest.Patience))
-	w.raw.write([]byte(frame.ProtocolAMQP))
-	w.say(&frame.Open{ContainerID: container, MaxFrameSize: 64 << 10, ChannelMax: 1})
-	w.say(&frame.Begin{IncomingWindow: 1 << 20, OutgoingWindow: 1 << 20, HandleMax: 8})
-	for len(w.in) < 8 {
-		w.read()
-	}
-	w.in = w.in[:copy(w.in, w.in[8:])]
-	return w
-}
-
-func (w *wired) say(p interface{ Append([]byte) []byte }) {
-	w.Helper()
-	w.raw.write(frame.EndFrame(p.Append(frame.BeginFrame(nil, frame.TypeAMQP, 0)), 0))
-}
-
-// await returns the next frame of a kind; others wait.
-func await[T any, P interface {
-	*T
-	Decode([]byte) error
-}](w *wired, code frame.Descriptor) P {
-	w.Helper()
-	for {
-		for i, p := range w.got {
-			if p, ok := p.(P); ok {
-				w.got = slices.Delete(w.got, i, i+1)
-				return p
-			}
-		}
-		var err error
-		w.frames(func(what frame.Descriptor, body []byte) {
-			if p := P(new(T)); what == code {
-				err = errors.Join(err, p.Decode(slices.Clone(body)))
-				w.got = append(w.got, p)
-				return
-			}
-			var other interface{ Decode([]byte) error }
-			switch what {
-			case frame.CodeTransfer:
-				other = new(frame.Transfer)
-			case frame.CodeDisposition:
-				other = new(frame.Disposition)
-			case frame.CodeDetach:
-				other = new(frame.Detach)
-			case frame.CodeAttach:
-				other = new(frame.Attach)
-			default:
-				return
-			}
-			err = errors.Join(err, other.Decode(slices.Clone(body)))
-			w.got = append(w.got, other)
-		})
-		if err != nil {
-			w.Fatal(err)
-		}
-		if len(w.got) == 0 || !slices.ContainsFunc(w.got, func(p any) bool { _, ok := p.(P); return ok }) {
-			w.read()
-		}
-	}
-}
-
-// attach attaches a link and returns the answer.
-func (w *wired) attach(a frame.Attach) *frame.Attach {
-	w.Helper()
-	w.say(&a)
-	return await[frame.Attach](w, frame.CodeAttach)
-}
-
-// send sends a message, or resumes it.
-func (w *wired) send(t frame.Transfer) {
-	w.Helper()
-	t.DeliveryID = frame.Some(w.sent)
-	w.sent++
-	w.say(&t)
-}
-
-// outcome returns what is said next of one delivery.
-func (w *wired) outcome() string {
-	w.Helper()
-	d := await[frame.Disposition](w, frame.CodeDisposition)
-	return fmt.Sprintf("%d-%d %s settled=%v", d.First, d.Last, d.State.Kind, d.Settled)
-}
-
-// transfer returns the next transfer in words.
-func (w *wired) transfer() (string, *frame.Transfer) {
-	w.Helper()
-	t := await[frame.Transfer](w, frame.CodeTransfer)
-	words := string(t.DeliveryTag)
-	for word, is := range map[string]bool{"resume": t.Resume} {
-		if is {
-			words += " " + word
-		}
-	}
-	switch {
-	case t.Settled:
-		words += " settled " + t.State.Kind.String()
-	case t.Aborted:
-		words += " aborted"
-	case len(t.Payload) > 0:
-		words += " message"
-	}
-	return words, t
-}
-
-// grant gives credit for n more.
-func (w *wired) grant(count, n uint32) {
-	w.say(&frame.Flow{IncomingWindow: 1 << 20, NextIncomingID: frame.Some(uint32(0)), OutgoingWindow: 1 << 20,
-		Handle: frame.Some(uint32(0)), DeliveryCount: frame.Some(count), LinkCredit: frame.Some(n)})
-}
 
 // up is the attach of a sender whose target is to be kept for a minute.
 func up(seconds uint32) frame.Attach {
@@ -181,22 +52,6 @@ var (
 	none     frame.State
 	accepted = frame.State{Kind: frame.Accepted}
 )
-
-// hangUp ends all connections, and then the listener.
-func (b *berth) hangUp() {
-	b.t.Helper()
-	for _, c := range b.wires {
-		_ = c.Close()
-	}
-	b.gone(0)
-	b.stop()
-}
-
-// gone waits until n connections are left.
-func (b *berth) gone(n int64) {
-	b.t.Helper()
-	until(b.t, "the end of connections", func() bool { return b.Stats().Opened.Load() == n })
-}
 
 // [AMQP 2.6.13], P1: a sender that comes back is told what has become of its messages: what Kafka has is not sent again, what is on its way
 // there is resumed and not written twice, and the rest is sent again.
@@ -401,6 +256,7 @@ func TestNothingIsKnown(t *testing.T) {
 		first  frame.Attach
 		with   func(a *frame.Attach)
 		in     string // container
+		killed bool   // and another takes its place, which knows nothing
 		known  bool
 	}{
 		{what: "it is", first: up(60), in: "c", known: true},
@@ -408,7 +264,8 @@ func TestNothingIsKnown(t *testing.T) {
 		{what: "no timeout", first: up(0), in: "c"},
 		{what: "the end of the link", first: keep(up(0), frame.ExpireLinkDetach), in: "c"},
 		{what: "closed connection", first: keep(up(0), frame.ExpireConnectionClose), in: "c"},
-		{what: "another process", first: up(60), change: func(c *amqp.ListenerConfig) { c.MaxSuspended = 0 }, in: "c"},
+		{what: "another process", first: up(60), in: "c", killed: true},
+		{what: "no links", first: up(60), change: func(c *amqp.ListenerConfig) { c.MaxSuspended = 0 }, in: "c"},
 		{what: "switched off", first: up(60), change: func(c *amqp.ListenerConfig) { c.ResumeTimeout = 0 }, in: "c"},
 		{what: "no memory", first: up(60), change: func(c *amqp.ListenerConfig) { c.MaxSuspendedTotal = 100 }, in: "c"},
 		{what: "another container", first: up(60), in: "d"},
@@ -428,6 +285,10 @@ func TestNothingIsKnown(t *testing.T) {
 		again.Unsettled = tags(map[string]frame.State{"0": none})
 		if c.with != nil {
 			c.with(&again)
+		}
+		if c.killed {
+			b.hangUp()
+			b = run(t, setup{sink: h})
 		}
 		w = b.wired(c.in)
 		a := w.attach(again)

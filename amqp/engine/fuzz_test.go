@@ -21,6 +21,12 @@ func FuzzServer(f *testing.F) {
 	f.Add(appendFrame(appendFrame(both, 0, &frame.Flow{IncomingWindow: 9, Handle: frame.Some[uint32](1), LinkCredit: frame.Some[uint32](9), Drain: true, Echo: true}),
 		0, &frame.Disposition{Role: frame.Receiver, Last: 9, Settled: true, State: accepted}), byte(200))
 	f.Add(appendFrame(appendFrame(appendFrame(both, 0, &frame.Detach{Handle: 1}), 0, &frame.End{}), 0, &frame.Close{}), byte(0))
+	back := attachOf("up", 2)
+	back.ReceiverSettleMode, back.Unsettled = frame.ReceiveSecond, unsettled([]string{"\x01", "x"}, map[string]frame.State{"x": received})
+	resume := transfer(2)
+	resume.Handle, resume.DeliveryID, resume.Resume = 2, frame.Some[uint32](1), true
+	f.Add(appendFrame(appendFrame(appendFrame(appendFrame(up, 0, transfer(0)), 0, &frame.Detach{}), 0, back), 0, resume), byte(9))
+	f.Add(appendFrame(appendFrame(appendFrame(up, 0, transfer(0)), 0, back), 0, resume), byte(0))
 	f.Fuzz(func(t *testing.T, in []byte, cut byte) {
 		cfg := Config{MaxFrameSize: 2048, MaxPartial: 10_000, MaxMessageSize: 5000, MaxOutput: 4000, IncomingWindow: 50, ChannelMax: 3, HandleMax: 3}
 		play(t, serverOf(t, cfg), append([]byte(frame.ProtocolAMQP), in...), int(cut))
@@ -53,10 +59,24 @@ func serverOf(t *testing.T, cfg Config) *side {
 // play lets a side take the bytes in pieces, with handlers that do a little of everything.
 func play(t *testing.T, s *side, in []byte, cut int) {
 	n := 0
+	memories := map[string]*Memory{}
+	var held []*Delivery
+	s.left = func(l *Link, closed bool) {
+		if delete(memories, l.Name()); !closed && !l.Sender() {
+			memories[l.Name()] = l.Suspend()
+		}
+		for _, d := range held {
+			d.Settle(accepted)
+		}
+		held = nil
+	}
 	s.attach = func(l *Link) {
 		if n++; n%5 == 0 {
 			l.Refuse(&frame.Error{Condition: frame.NotFound})
 			return
+		}
+		if !l.Sender() {
+			l.Remember(memories[l.Name()])
 		}
 		_ = l.Accept(frame.Attach{}) // the answer may not fit into the peer's frames
 		l.Grant(3)
@@ -65,6 +85,8 @@ func play(t *testing.T, s *side, in []byte, cut int) {
 		if n++; n%3 != 0 {
 			d.Settle(accepted)
 			l.Grant(1)
+		} else {
+			held = append(held, d)
 		}
 	}
 	s.flow = func(l *Link) {
@@ -94,6 +116,11 @@ func play(t *testing.T, s *side, in []byte, cut int) {
 	s.c.Lost(nil)
 	if s.c.links != 0 || len(s.c.names) != 0 {
 		t.Errorf("%d links are left, %d names", s.c.links, len(s.c.names))
+	}
+	for name, m := range memories {
+		if m.Len() > len(in)/10 {
+			t.Errorf("%s remembers %d deliveries", name, m.Len())
+		}
 	}
 }
 

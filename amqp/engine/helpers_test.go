@@ -23,6 +23,7 @@ type side struct {
 	take    func(l *Link, d *Delivery, payload []byte)
 	flow    func(l *Link)
 	settled func(l *Link, d *Delivery)
+	left    func(l *Link, closed bool)
 
 	links []*Link
 	got   []string // payloads
@@ -76,6 +77,9 @@ func (s *side) Settled(l *Link, d *Delivery) {
 
 func (s *side) Detached(l *Link, closed bool, err *frame.Error) {
 	s.note("detached %s %v %s", l.Name(), closed, condition(err))
+	if s.left != nil {
+		s.left(l, closed)
+	}
 }
 
 func (s *side) Ended(_ *Session, err *frame.Error) { s.note("ended %s", condition(err)) }
