@@ -12,11 +12,11 @@ import (
 	"github.com/linkspan/linkspan/e2e/harness"
 )
 
-// quays are the brokers that a client endpoint dials over AMQP, and what they call a queue.
-var quays = []struct{ site, queue, login string }{
-	{"artemis", "queue://queue.load", ""},
-	{"activemq", "queue://load", ""},
-	{"rabbitmq", "/queue/load", "username: guest, password: guest"},
+// quays are the brokers that a client endpoint dials over AMQP, and what they call a queue. RabbitMQ lets us in by our certificate.
+var quays = []struct{ site, scheme, queue string }{
+	{"artemis", "amqp", "queue://queue.load"},
+	{"activemq", "amqp", "queue://load"},
+	{"rabbitmq", "amqps", "/queue/load"},
 }
 
 // SPK-A1, SPK-A6, AKB-A13, P1, P3, P5: what is in Kafka goes down to a queue of a broker over AMQP, and what is in the queue goes up to
@@ -28,11 +28,11 @@ func TestAMQPBrokers_SPK_A1(t *testing.T) {
 			site := ownSite(t, q.site, "")
 			in, out := topic(t, world.kafka, "amqp-down-"+q.site, 3), topic(t, world.kafka, "amqp-up-"+q.site, 1)
 			more := []string{"reconnect: {max: 1s}"}
-			if q.login != "" {
-				more = append(more, q.login)
+			if q.scheme == "amqps" {
+				more = append(more, clientTLS(world.certs.ClientCert, world.certs.ClientKey, "localhost"))
 			}
 			c := newCrossing(t, world.kafka, fmt.Sprintf("routes:\n  - {from: \"kafka:%s\", to: \"quay:%s\", qos: 1}\n  - {from: \"quay:%s\", to: \"kafka:%s\"}\n",
-				in, q.queue, q.queue, out), dialTo("quay", site.URL("amqp"), more...))
+				in, q.queue, q.queue, out), dialTo("quay", site.URL(q.scheme), more...))
 			l := c.member(t)
 			var ledger harness.Ledger
 			ashore(t, world.kafka, &ledger, out)
@@ -46,6 +46,38 @@ func TestAMQPBrokers_SPK_A1(t *testing.T) {
 			settled(t, &ledger, true)
 		})
 	}
+}
+
+// clientTLS is the YAML of a client endpoint with a certificate of its own, for a broker of that name.
+func clientTLS(cert, key, name string) string {
+	return fmt.Sprintf("tls: {ca: %q, cert: %q, key: %q, server_name: %s}", world.certs.CA, cert, key, name)
+}
+
+// AKB-A13: a client endpoint gets into a broker by its certificate alone (EXTERNAL), and not with a stranger's; and does not talk to a broker whose
+// certificate is for another name than the one that it asks for.
+func TestAMQPBrokerLogin_AKB_A13(t *testing.T) {
+	t.Parallel()
+	url := sharedSite(t, "rabbitmq").URL("amqps")
+	certs, in := world.certs, topic(t, world.kafka, "amqp-broker-login", 1)
+	l := newCrossing(t, world.kafka, fmt.Sprintf("routes:\n  - {from: \"amqp:/queue/{name}\", to: \"kafka:%s\"}\n", in),
+		dialTo("known", url, "addresses: [/queue/known]", clientTLS(certs.ClientCert, certs.ClientKey, "localhost")),
+		dialTo("stranger", url, "addresses: [/queue/stranger]", clientTLS(certs.StrangerCert, certs.StrangerKey, "localhost")),
+		dialTo("misnamed", url, "addresses: [/queue/misnamed]", clientTLS(certs.ClientCert, certs.ClientKey, harness.CertName))).member(t)
+	connected(t, l, "known")
+	for _, name := range []string{"stranger", "misnamed"} {
+		must(t, harness.Until(deadline(t), func() error {
+			if gauge(t, l, "linkspan_amqp_client_connect_failures_total", name) == 0 {
+				return fmt.Errorf("%s has not been refused", name)
+			}
+			return nil
+		}))
+		if gauge(t, l, "linkspan_amqp_client_connects_total", name) > 0 {
+			t.Errorf("%s is connected", name)
+		}
+	}
+	p := meet(t, peerMade("rhea"), harness.PeerOptions{URL: sharedSite(t, "rabbitmq").URL("amqp"), Mechanism: "PLAIN", User: "guest", Password: "guest"})
+	send(t, sender(t, p, "/amq/queue/known"), harness.Data([]byte("from a broker")))
+	open(t, world.kafka, in).wait(t, withValue("from a broker"))
 }
 
 // A kafkaLoad says how much is sent to a Kafka topic.

@@ -2,8 +2,12 @@ package e2e
 
 import (
 	"bufio"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,6 +29,8 @@ func TestAMQP_Login_AKB_A13(t *testing.T) {
 		return o
 	}
 	byCertificate := harness.PeerOptions{URL: q.url(byTLS), Mechanism: "EXTERNAL", CA: certs.CA, Cert: certs.ClientCert, Key: certs.ClientKey}
+	byWebSocketAndCertificate := byCertificate
+	byWebSocketAndCertificate.URL = q.url(byWebSocketTLS)
 	anonymous := harness.PeerOptions{URL: q.url(byWebSocket)}
 	for _, login := range []struct {
 		make string
@@ -32,9 +38,10 @@ func TestAMQP_Login_AKB_A13(t *testing.T) {
 	}{
 		{"proton", with("PLAIN")}, {"rhea", with("PLAIN")}, {"go-amqp", with("PLAIN")}, {"vertx", with("PLAIN")},
 		{"proton", byCertificate}, {"rhea", byCertificate}, {"go-amqp", byCertificate}, {"vertx", byCertificate},
-		{"rhea", anonymous},
+		{"rhea", anonymous}, {"rhea", byWebSocketAndCertificate},
 	} {
-		name := login.make + " " + login.o.Mechanism
+		scheme, _, _ := strings.Cut(login.o.URL, ":")
+		name := login.make + " " + scheme + " " + login.o.Mechanism
 		t.Run(name, func(t *testing.T) {
 			s := sender(t, meet(t, peerMade(login.make), login.o), in)
 			send(t, s, harness.Data([]byte(name)))
@@ -68,11 +75,14 @@ func TestAMQP_Login_AKB_A13(t *testing.T) {
 	}
 }
 
-// jms runs the application of clients/jms and returns what it says, by the step.
-func jms(t *testing.T, args ...string) map[string]string {
+// jms runs an application of clients/jms and returns what it says, by the step. The first arguments may be options for Java, as "-Dname=value".
+func jms(t *testing.T, program string, args ...string) map[string]string {
 	t.Helper()
-	cmd := exec.Command("java", append([]string{"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-		"-cp", filepath.Join(world.parts.JMS, "*"), client("jms/JMS.java")}, args...)...)
+	java := []string{"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"}
+	for strings.HasPrefix(args[0], "-D") {
+		java, args = append(java, args[0]), args[1:]
+	}
+	cmd := exec.Command("java", slices.Concat(java, []string{"-cp", filepath.Join(world.parts.JMS, "*"), client("jms/" + program)}, args)...)
 	p, err := harness.Start("jms", cmd, filepath.Join(t.TempDir(), "jms.log"))
 	must(t, err)
 	t.Cleanup(p.Kill)
@@ -94,7 +104,7 @@ func jms(t *testing.T, args ...string) map[string]string {
 func TestJMS_AKB_A14(t *testing.T) {
 	t.Parallel()
 	q, at := sharedQuay(t), topic(t, world.kafka, "jms", 1)
-	said := jms(t, q.url(byAMQP), at, group(at, "g"))
+	said := jms(t, "JMS.java", q.url(byAMQP), at, group(at, "g"))
 	for step, want := range map[string]string{
 		"sent": "4", "received": "4", "recovered": "4", "acknowledged": "4", "still connected": "", "selector": "selectors are not supported",
 		"transacted": "Transactions are not supported", "temporary queue": "not supported", "browser": "not supported",
@@ -110,14 +120,44 @@ func TestJMS_AKB_A14(t *testing.T) {
 	}
 }
 
-// AKB-A13, AKB-A14: Qpid JMS logs in with SCRAM, and comes by WebSocket.
+// AKB-A13, AKB-A14: Qpid JMS logs in with SCRAM and with its certificate, over TCP and WebSocket. It looks for the name of the host in our certificate, as
+// it does by default, and is content with the right one alone.
 func TestJMSLogin_AKB_A13(t *testing.T) {
 	t.Parallel()
 	q, at := sharedQuay(t), topic(t, world.kafka, "jms-login", 1)
-	login := q.url(byLogin) + "?jms.username=app&jms.password=a%20secret&amqp.saslMechanisms="
-	for _, url := range []string{login + "SCRAM-SHA-256", login + "SCRAM-SHA-512", q.url(byWebSocket)} {
-		if _, there := jms(t, url, at)["logged in"]; !there {
-			t.Errorf("%s: not logged in", url)
+	own, strange := strings.TrimSuffix(world.certs.ClientCert, ".crt"), strings.TrimSuffix(world.certs.StrangerCert, ".crt")
+	login, external := q.url(byLogin)+"?jms.username=app&jms.password=a%20secret&amqp.saslMechanisms=", "?amqp.saslMechanisms=EXTERNAL"
+	ways := []struct{ own, url, want string }{
+		{"-", login + "SCRAM-SHA-256", "sent"},
+		{"-", login + "SCRAM-SHA-512", "sent"},
+		{"-", q.url(byWebSocket), "sent"},
+		{own, q.url(byTLS) + external, "sent"},
+		{own, q.url(byWebSocketTLS) + external, "sent"},
+		{"-", q.url(byName), "sent"},
+		{"-", strings.Replace(q.url(byName), harness.CertName, "localhost", 1), "refused: .*localhost"},
+		{"-", q.url(byTLS), "refused: "},
+		{strange, q.url(byTLS) + external, "refused: "},
+		{"-", strings.Replace(login, "a%20secret", "a%20guess", 1) + "SCRAM-SHA-256", "refused: .*SASL"},
+	}
+	hosts := filepath.Join(t.TempDir(), "hosts") // of Java's resolver
+	must(t, os.WriteFile(hosts, []byte("127.0.0.1 localhost "+harness.CertName+"\n"), 0o644))
+	args := []string{"-Djdk.net.hosts.file=" + hosts, at, world.certs.CA}
+	for _, way := range ways {
+		args = append(args, way.own, way.url)
+	}
+	said := jms(t, "Login.java", args...)
+	sent := 0
+	for i, way := range ways {
+		if got := said[fmt.Sprint("way ", i+1)]; !regexp.MustCompile("^" + way.want).MatchString(got) {
+			t.Errorf("%s: %q, want %q", way.url, got, way.want)
 		}
+		if way.want == "sent" {
+			sent++
+		}
+	}
+	n, err := harness.Count(deadline(t), producer(t, world.kafka), at)
+	must(t, err)
+	if n != int64(sent) {
+		t.Errorf("%d messages are in Kafka, want %d", n, sent)
 	}
 }

@@ -37,7 +37,7 @@ func rhea() *exec.Cmd {
 // peers are all makes of AMQP client that the tests know but for Qpid JMS, which hides links behind an interface of its own.
 var peers = []harness.PeerMake{
 	{Name: "proton", Schemes: []string{"amqp", "amqps"}, Dial: led("proton")},
-	{Name: "rhea", Schemes: []string{"amqp", "amqps", "amqpws"}, Dial: led("rhea")},
+	{Name: "rhea", Schemes: []string{"amqp", "amqps", "amqpws", "amqpwss"}, Dial: led("rhea")},
 	{Name: "go-amqp", Schemes: []string{"amqp", "amqps"}, Dial: harness.DialGoAMQP},
 	{Name: "vertx", Schemes: []string{"amqp", "amqps"}, Dial: led("vertx")},
 }

@@ -25,7 +25,9 @@ const (
 	byAMQP = iota
 	byLogin
 	byTLS
+	byName // TLS, with a certificate for harness.CertName alone
 	byWebSocket
+	byWebSocketTLS
 	bySmall // credit 100; a receiver too many is detached
 	byDefault
 	byJSON
@@ -44,7 +46,9 @@ func quayConfig(q *quay, p []int) string {
   apps: {listen: "amqp://%s"}
   login: {listen: "amqp://%s", sasl: {users: {app: "a secret"}}}
   secure: {listen: "amqps://%s", tls: {cert: CERT, key: KEY, client_ca: CA}}
+  named: {listen: "amqps://%s", tls: {cert: NAMED, key: NAMEDKEY}}
   web: {listen: "amqpws://%s/amqp"}
+  secure-web: {listen: "amqpwss://%s/amqp", tls: {cert: CERT, key: KEY, client_ca: CA}}
   small: {listen: "amqp://%s", credit: 100, surplus: detach}
   default-bodies: {listen: "amqp://%s", codec: default}
   json-bodies: {listen: "amqp://%s", codec: json}
@@ -52,7 +56,7 @@ func quayConfig(q *quay, p []int) string {
   devices: {listen: "mqtt://%s"}
 `, at...)
 	return fmt.Sprintf("kafka: {brokers: [%s]}\nfleet: {name: quay, topic_prefix: _quay.}\ndead_letter: {topic: %q}\nendpoints:%s", strings.Join(world.kafka.Addrs(), ", "), q.dead,
-		strings.NewReplacer("CERT", world.certs.ServerCert, "KEY", world.certs.ServerKey, "CA", world.certs.CA).Replace(listeners)) +
+		strings.NewReplacer("NAMEDKEY", world.certs.NamedKey, "NAMED", world.certs.NamedCert, "CERT", world.certs.ServerCert, "KEY", world.certs.ServerKey, "CA", world.certs.CA).Replace(listeners)) +
 		strings.ReplaceAll(`routes:
   - {from: "amqp:live/{rest...}", to: "kafka:LIVE", key: "{rest}"}
   - {from: "mqtt:live/{rest...}", to: "kafka:LIVE", key: "{rest}"}
@@ -96,6 +100,10 @@ func (q *quay) url(listener int) string {
 	switch listener {
 	case byTLS:
 		return strings.Replace("amqps://"+q.Addr(listener), "127.0.0.1", "localhost", 1)
+	case byName:
+		return strings.Replace("amqps://"+q.Addr(listener), "127.0.0.1", harness.CertName, 1)
+	case byWebSocketTLS:
+		return strings.Replace("amqpwss://"+q.Addr(listener)+"/amqp", "127.0.0.1", "localhost", 1)
 	case byWebSocket:
 		return "amqpws://" + q.Addr(listener) + "/amqp"
 	case byMQTT:

@@ -37,12 +37,12 @@ function connect(q, name) {
   };
   if (q.get('mechanism') === 'EXTERNAL') options.enable_sasl_external = true;
   if (q.get('mechanism') === 'ANONYMOUS') options.username = 'anonymous';
-  if (url.protocol === 'amqps:') {
-    Object.assign(options, { transport: 'tls', servername: 'localhost', ca: [fs.readFileSync(q.get('ca'))] });
-    if (q.get('cert')) Object.assign(options, { cert: fs.readFileSync(q.get('cert')), key: fs.readFileSync(q.get('key')) });
-  }
-  if (url.protocol === 'amqpws:') {
-    options.connection_details = rhea.websocket_connect(WebSocket)(q.get('url').replace('amqpws', 'ws'), ['amqp']);
+  const tls = {};
+  if (q.get('ca')) tls.ca = [fs.readFileSync(q.get('ca'))];
+  if (q.get('cert')) Object.assign(tls, { cert: fs.readFileSync(q.get('cert')), key: fs.readFileSync(q.get('key')) });
+  if (url.protocol === 'amqps:') Object.assign(options, tls, { transport: 'tls', servername: 'localhost' });
+  if (url.protocol.startsWith('amqpws')) {
+    options.connection_details = rhea.websocket_connect(WebSocket)(q.get('url').replace('amqpws', 'ws'), ['amqp'], tls);
   }
   const conn = rhea.create_container().connect(options);
   conns[name] = { conn, links: {} };

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -21,10 +22,14 @@ type Certs struct {
 	CA                    string // ca.crt
 	ServerCert, ServerKey string // for localhost and 127.0.0.1
 	ServerBoth            string // key and certificate in one file, as Kafka wants them
+	NamedCert, NamedKey   string // for [CertName] alone
 	ClientCert, ClientKey string // CN=bridge
 	StrangerCert          string // a client of another authority
 	StrangerKey           string
 }
+
+// CertName is what a server of the named certificate is called.
+const CertName = "quay.example"
 
 // NewCerts writes fresh certificates into dir.
 func NewCerts(dir string) (*Certs, error) {
@@ -32,6 +37,7 @@ func NewCerts(dir string) (*Certs, error) {
 		CA:         filepath.Join(dir, "ca.crt"),
 		ServerCert: filepath.Join(dir, "server.crt"), ServerKey: filepath.Join(dir, "server.key"),
 		ServerBoth: filepath.Join(dir, "server.pem"),
+		NamedCert:  filepath.Join(dir, "named.crt"), NamedKey: filepath.Join(dir, "named.key"),
 		ClientCert: filepath.Join(dir, "client.crt"), ClientKey: filepath.Join(dir, "client.key"),
 		StrangerCert: filepath.Join(dir, "stranger.crt"), StrangerKey: filepath.Join(dir, "stranger.key"),
 	}
@@ -46,13 +52,13 @@ func NewCerts(dir string) (*Certs, error) {
 	if err := os.WriteFile(c.CA, ca.cert, 0o644); err != nil {
 		return nil, err
 	}
-	if err := ca.issue("localhost", c.ServerCert, c.ServerKey); err != nil {
-		return nil, err
-	}
-	if err := ca.issue("bridge", c.ClientCert, c.ClientKey); err != nil {
-		return nil, err
-	}
-	if err := other.issue("bridge", c.StrangerCert, c.StrangerKey); err != nil {
+	loopback := []net.IP{net.IPv4(127, 0, 0, 1)}
+	if err := errors.Join(
+		ca.issue("localhost", []string{"localhost"}, loopback, c.ServerCert, c.ServerKey),
+		ca.issue(CertName, []string{CertName}, nil, c.NamedCert, c.NamedKey),
+		ca.issue("bridge", nil, nil, c.ClientCert, c.ClientKey),
+		other.issue("bridge", nil, nil, c.StrangerCert, c.StrangerKey),
+	); err != nil {
 		return nil, err
 	}
 	key, err := os.ReadFile(c.ServerKey)
@@ -102,14 +108,15 @@ func newAuthority(name string) (*authority, error) {
 	return &authority{cert: encode("CERTIFICATE", der), parsed: parsed, key: key}, nil
 }
 
-func (a *authority) issue(name, certFile, keyFile string) error {
+// issue writes a certificate for a common name, and for a server's host names and addresses.
+func (a *authority) issue(name string, hosts []string, addresses []net.IP, certFile, keyFile string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
 	template := template(name)
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	template.DNSNames, template.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
+	template.DNSNames, template.IPAddresses = hosts, addresses
 	der, err := x509.CreateCertificate(rand.Reader, template, a.parsed, key.Public(), a.key)
 	if err != nil {
 		return err

@@ -93,7 +93,11 @@ func (p *goPeer) Attach(ctx context.Context, o LinkOptions) (Link, error) {
 		if o.Settled {
 			mode = amqp.SenderSettleModeSettled
 		}
-		l.sender, err = p.session.NewSender(ctx, o.Address, &amqp.SenderOptions{Name: o.Name, SettlementMode: &mode})
+		conf := amqp.SenderOptions{Name: o.Name, SettlementMode: &mode}
+		if second := amqp.ReceiverSettleModeSecond; o.Second {
+			conf.RequestedReceiverSettleMode = &second
+		}
+		l.sender, err = p.session.NewSender(ctx, o.Address, &conf)
 	}
 	if why := goRefusal(err); why != nil {
 		return nil, why

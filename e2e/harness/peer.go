@@ -17,12 +17,12 @@ type Peer interface {
 
 // PeerOptions of a connection.
 type PeerOptions struct {
-	URL       string // amqp, amqps, amqpws
+	URL       string // amqp, amqps, amqpws, amqpwss
 	Container string
 	Mechanism string // of SASL; "": ANONYMOUS
 	User      string
 	Password  string
-	CA        string // file of the authority to trust; for amqps
+	CA        string // file of the authority to trust; for amqps and amqpwss
 	Cert, Key string // files of the client's own certificate
 }
 

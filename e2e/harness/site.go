@@ -38,7 +38,7 @@ type SiteConfig struct {
 	Kind  string
 	Dir   string
 	Parts Parts
-	Certs *Certs // of Mosquitto's listeners with TLS; nil: it has none
+	Certs *Certs // of the listeners with TLS that Mosquitto and RabbitMQ have; nil: they have none
 	Extra string // lines for the end of mosquitto.conf
 }
 
@@ -68,7 +68,7 @@ func StartSite(ctx context.Context, cfg SiteConfig) (*Site, error) {
 	}
 }
 
-// URL returns the address of its listener for mqtt, mqtts, ws, wss or amqp; "" where it has none.
+// URL returns the address of its listener for mqtt, mqtts, ws, wss, amqp or amqps; "" where it has none.
 func (s *Site) URL(scheme string) string { return s.urls[scheme] }
 
 // Addr returns host and port of its listener for plain MQTT.
@@ -196,16 +196,24 @@ func server(name string) string {
 }
 
 // rabbitmq starts Erlang's port mapper itself, which would outlive the broker otherwise.
-func rabbitmq(s *Site, _ SiteConfig) error {
-	ports, err := s.listen("mqtt", "amqp", "distribution", "epmd")
+func rabbitmq(s *Site, cfg SiteConfig) error {
+	ports, err := s.listen("mqtt", "amqp", "distribution", "epmd", "amqps")
 	if err != nil {
 		return err
 	}
-	conf, err := s.write("rabbitmq.conf", fmt.Sprintf(rabbitmqConf, ports[0], ports[1]))
+	users, err := s.write("users.json", rabbitmqUsers)
 	if err != nil {
 		return err
 	}
-	plugins, err := s.write("enabled_plugins", "[rabbitmq_mqtt,rabbitmq_amqp1_0].\n")
+	text := fmt.Sprintf(rabbitmqConf, ports[0], ports[1], users)
+	if c := cfg.Certs; c != nil {
+		text += fmt.Sprintf(rabbitmqTLS, ports[4], c.CA, c.ServerCert, c.ServerKey)
+	}
+	conf, err := s.write("rabbitmq.conf", text)
+	if err != nil {
+		return err
+	}
+	plugins, err := s.write("enabled_plugins", "[rabbitmq_mqtt,rabbitmq_amqp1_0,rabbitmq_auth_mechanism_ssl].\n")
 	if err != nil {
 		return err
 	}
@@ -235,10 +243,29 @@ listeners.tcp.1 = 127.0.0.1:%d
 mqtt.allow_anonymous = true
 mqtt.default_user = guest
 mqtt.default_pass = guest
+load_definitions = %s
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = EXTERNAL
+ssl_cert_login_from = common_name
 vm_memory_high_watermark.absolute = 1GiB
 disk_free_limit.absolute = 10MB
 log.console = true
 log.console.level = warning
+`
+
+// rabbitmqUsers are the one that everybody is, and the one of the client's certificate, who has no password.
+const rabbitmqUsers = `{"vhosts": [{"name": "/"}],
+ "users": [{"name": "guest", "password": "guest", "tags": "administrator"}, {"name": "bridge", "password_hash": "", "tags": ""}],
+ "permissions": [{"user": "guest", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"},
+                 {"user": "bridge", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}]}
+`
+
+const rabbitmqTLS = `listeners.ssl.1 = 127.0.0.1:%d
+ssl_options.cacertfile = %s
+ssl_options.certfile = %s
+ssl_options.keyfile = %s
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
 `
 
 func activemq(s *Site, cfg SiteConfig) error {

@@ -28,12 +28,6 @@ public class JMS {
             connection.setClientID("jms-" + args[1]);
             connection.start();
             Session session = connection.createSession(false, Session.AUTO_ACKNOWLEDGE);
-            if (args.length == 2) {
-                var producer = session.createProducer(session.createQueue(args[1]));
-                producer.send(session.createTextMessage("logged in"));
-                say("logged in", "");
-                System.exit(0);
-            }
             Queue to = session.createQueue(args[1]);
             Queue from = session.createQueue(args[2]);
             send(session, to);
