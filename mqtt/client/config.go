@@ -85,7 +85,8 @@ type Config struct {
 	// FollowRedirect lets a broker of MQTT 5 send us to another one (Server Reference). Default false: it is only logged.
 	FollowRedirect bool `yaml:"follow_redirect"`
 	// AckTimeout is how long the broker may take to acknowledge a message, or take none of the bytes sent to it, before the
-	// connection is given up and made anew. Default 30s.
+	// connection is given up and made anew. While that does not help, as when a message takes longer on a slow line, the next
+	// connection has twice the time, up to sixteen times. Default 30s.
 	AckTimeout time.Duration `yaml:"ack_timeout"`
 	// DrainTimeout is how long a stop waits for messages that are not settled yet. Default 5s.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`

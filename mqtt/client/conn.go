@@ -24,6 +24,8 @@ type conn struct {
 	clean   bool // we asked for a new session
 	present bool // the broker had the session
 	since   time.Time
+	// patience is how long the broker may take to acknowledge a message, or take none of the bytes that are written.
+	patience time.Duration
 
 	running sync.WaitGroup
 	ended   chan struct{} // closed by fail
@@ -87,7 +89,7 @@ const (
 
 func newConn(w *worker, nc net.Conn, t dial.Target, v packet.Version) *conn {
 	c := &conn{
-		w: w, nc: nc, target: t, version: v, since: time.Now(),
+		w: w, nc: nc, target: t, version: v, since: time.Now(), patience: w.c.cfg.AckTimeout << w.late,
 		ended:   make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 		replies: make(chan reply, 1),
@@ -361,7 +363,7 @@ func (c *conn) write() error {
 		batch, qos0 := c.out, c.unwritten
 		c.out, c.unwritten, c.answers = spare[:0], spareQoS0[:0], 0
 		w.in.written = w.in.settled
-		now, patience := time.Now(), w.c.cfg.AckTimeout
+		now, patience := time.Now(), c.patience
 		if c.closing {
 			patience = w.c.farewell
 		}
@@ -410,21 +412,25 @@ func (c *conn) clock() {
 				c.listened.Store(now.UnixNano())
 			}
 			c.ping(now, half)
-			if c.w.overdue(now.Add(-c.w.c.cfg.AckTimeout), time.Unix(0, c.listened.Load())) {
-				c.fail(failed(CauseTimeout, "the broker has not acknowledged a message within %v", c.w.c.cfg.AckTimeout))
+			if c.w.overdue(now.Add(-c.patience), time.Unix(0, c.listened.Load())) {
+				c.fail(failed(CauseTimeout, "the broker has not acknowledged a message within %v", c.patience))
 			}
 		}
 	}
 }
 
 // ping sends a PINGREQ when nothing was written or heard for half of the keep-alive [MQTT-3.1.2-20], and ends a connection
-// on which nothing came for as long after one [MQTT 3.1.2.10].
+// on which nothing came for as long after one [MQTT 3.1.2.10], or for longer where one may be stuck behind a message that takes longer.
 func (c *conn) ping(now time.Time, half time.Duration) {
 	if half == 0 {
 		return
 	}
 	quiet := now.Add(-half).UnixNano()
-	if at := c.pinged.Load(); at != 0 && at < quiet && c.heard.Load() < quiet {
+	silent := quiet
+	if c.patience > c.w.c.cfg.AckTimeout {
+		silent = min(silent, now.Add(-c.patience).UnixNano())
+	}
+	if at := c.pinged.Load(); at != 0 && at < silent && c.heard.Load() < silent {
 		c.fail(failed(CauseTimeout, "the broker is silent: nothing came for %v", now.Sub(time.Unix(0, c.heard.Load())).Round(time.Millisecond)))
 		return
 	}

@@ -358,6 +358,23 @@ func TestAckTimeout(t *testing.T) {
 	}
 }
 
+// A message that takes longer than the broker has time to acknowledge it, as on a slow line, is not sent for ever: each connection gives it
+// more.
+func TestAckTimeoutGrows(t *testing.T) {
+	b := newBroker(t)
+	r := start(t, "mqtt://"+b.addr, config(func(c *client.Config) { c.AckTimeout = 50 * time.Millisecond }))
+	p := b.welcome(packet.Connack{})
+	r.send(down(1, "t", "x"))
+	for _, patience := range []string{"50ms", "100ms", "200ms", "400ms"} {
+		p.expect("x")
+		p.ExpectClosed()
+		p = b.welcome(resumed)
+		if got := r.Status().LastError; !strings.Contains(got, " within "+patience) {
+			t.Errorf("%s, want %s", got, patience)
+		}
+	}
+}
+
 // P8: what the broker has not acknowledged when Run ends is the sender's again.
 func TestUnsentAtTheEnd(t *testing.T) {
 	b := newBroker(t)

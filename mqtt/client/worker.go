@@ -26,6 +26,7 @@ type worker struct {
 
 	version packet.Version // that the broker takes; 0: not found yet
 	hungUp  int            // times in a row that the broker hung up on it
+	late    int            // times that a connection was given up since nothing was acknowledged in time, less those that went well since
 	evicted int            // times in a row that the broker closed a connection soon after it was made, without a word
 	at      int            // address to try
 	clean   bool           // the session is to be dropped
@@ -176,12 +177,22 @@ func (w *worker) attach(c *conn) {
 	w.c.finish(over)
 }
 
+// latest bounds how patient a worker gets. A message may take longer on a slow line than the broker has time to acknowledge it, and would be
+// sent for ever; so each connection on which nothing was acknowledged in time is followed by one with twice the time, up to this many times.
+const latest = 4
+
 // detach ends that.
 func (w *worker) detach(c *conn) {
 	w.c.note(w, func(s *Status) { s.Connected, s.Since = false, time.Now() })
 	w.mu.Lock()
 	w.conn = nil
 	guilty := w.out.blame(c)
+	switch {
+	case c.acked:
+		w.late = max(w.late-1, 0)
+	case w.out.n > 0 && c.failure.cause == CauseTimeout:
+		w.late = min(w.late+1, latest)
+	}
 	w.mu.Unlock()
 	if guilty != nil {
 		w.log.Warn("a message is refused: the broker closes the connection whenever it is published", "times", deadly)
