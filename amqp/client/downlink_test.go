@@ -37,7 +37,8 @@ func TestSends(t *testing.T) {
 	}
 }
 
-// A rejection is for good, with the broker's condition; one for want of room is not (P2).
+// A rejection is for good, with the broker's condition; one for want of room is not, and one that may be the broker's own trouble is at the
+// fourth attempt (P2).
 func TestRejected(t *testing.T) {
 	b := broker(t)
 	b.Set(amqptest.Reject)
@@ -52,8 +53,14 @@ func TestRejected(t *testing.T) {
 	if err := wait(t, r.send("q", "b")); err == nil || linkspan.IsPermanent(err) {
 		t.Error(err)
 	}
+	b.Rejection(frame.Error{Condition: "failed", Description: "AMQ229257: IDGenerator has been stopped"})
+	for tries := range 4 {
+		if err := wait(t, r.try(tries, "q", "c")); err == nil || linkspan.IsPermanent(err) != (tries == 3) {
+			t.Errorf("after %d attempts: %v", tries, err)
+		}
+	}
 	b.Set(amqptest.Release)
-	if err := wait(t, r.try(1, "q", "c")); err == nil || linkspan.IsPermanent(err) || err.Error() != "the broker gives the message back (released)" {
+	if err := wait(t, r.try(1, "q", "d")); err == nil || linkspan.IsPermanent(err) || err.Error() != "the broker gives the message back (released)" {
 		t.Error(err)
 	}
 }

@@ -33,6 +33,7 @@ type delivery struct {
 	wire    *wire // the encoded message, while it waits
 	size    int
 	expires time.Time // zero: never
+	tries   int       // before this one
 	done    func(error)
 	since   time.Time // when it was taken
 	given   time.Time // when the engine took it; zero: it waits
@@ -79,7 +80,7 @@ func (c *Client) Send(_ context.Context, m *linkspan.Message, done func(error)) 
 	d := deliveries.Get().(*delivery)
 	d.wire = wires.Get().(*wire)
 	d.wire.b = c.codecDown(m.Record.Topic).Append(d.wire.b[:0], m, codec.Annotate{})
-	d.size, d.expires, d.done, d.since = len(d.wire.b), m.Expires, done, time.Now()
+	d.size, d.expires, d.tries, d.done, d.since = len(d.wire.b), m.Expires, m.Tries, done, time.Now()
 	o := &c.out
 	o.mu.Lock()
 	over := o.take(d, m, place)

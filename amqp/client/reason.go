@@ -142,17 +142,26 @@ func passing(condition frame.Symbol) bool {
 	return true
 }
 
-// verdict is what the broker's outcome says of a message: nil for accepted. A rejection for want of room is one of the moment: brokers
-// say so of an address that is full.
-func verdict(s frame.State) error {
+// doubts is how often a message is sent again whose rejection may be the broker's own trouble: Artemis rejects what comes while it stops.
+const doubts = 3
+
+// verdict is what the broker's outcome says of a message that was tried that often before: nil for accepted. A rejection for want of room is
+// one of the moment: brokers say so of an address that is full. One with a condition that blames neither message nor address is believed in the end.
+func verdict(s frame.State, tries int) error {
 	if s.Kind == frame.Accepted {
 		return nil
 	}
 	r := &refused{"message", s.Kind, s.Error}
-	if s.Kind == frame.Rejected && s.Error.Condition != frame.ResourceLimitExceeded && s.Error.Condition != frame.ResourceLocked {
-		return linkspan.Permanent(r)
+	if s.Kind != frame.Rejected {
+		return r
 	}
-	return r
+	switch condition := s.Error.Condition; {
+	case condition == frame.ResourceLimitExceeded, condition == frame.ResourceLocked:
+		return r
+	case condition != "" && passing(condition) && tries < doubts:
+		return r
+	}
+	return linkspan.Permanent(r)
 }
 
 // verdictOnLink is what the end of a link says of the messages that waited for it.

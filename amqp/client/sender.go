@@ -202,7 +202,7 @@ func (s *sender) Settled(_ *engine.Link, e *engine.Delivery) {
 	o := s.o
 	o.mu.Lock()
 	s.flying--
-	err := verdict(state)
+	err := verdict(state, d.tries)
 	var over []outcome
 	if s.failing && !linkspan.IsPermanent(err) {
 		err = errBehind // though it may have been accepted: then it comes twice, after those before it
