@@ -135,8 +135,8 @@ func (c *compiler) split(key, text string) (scheme, rest string, ok bool) {
 		c.fail(key, errors.New("it is missing: write mqtt:FILTER, ENDPOINT:FILTER or kafka:TOPIC"))
 	case !ok:
 		c.fail(key, fmt.Errorf("%q does not say of what: write mqtt:%[1]s, ENDPOINT:%[1]s or kafka:%[1]s", text))
-	case strings.HasPrefix(rest, "//"):
-		ok = !c.fail(key, fmt.Errorf("%q is a URL: write the endpoint's name, or its protocol, and a topic", text))
+	case strings.HasPrefix(rest, "//") && !slices.ContainsFunc(c.endpoints, func(e Endpoint) bool { return e.Name == scheme }):
+		ok = !c.fail(key, fmt.Errorf("%q is a URL: write the endpoint's name, or its protocol, and a topic; the name, if the topic begins with //", text))
 	}
 	return scheme, rest, ok && text != ""
 }

@@ -63,6 +63,18 @@ func TestDeviceOfAMessage(t *testing.T) {
 	}
 }
 
+// TestTopicsOfTwoSlashes: a topic may begin with two slashes [MQTT-4.7.1-1]; behind the name of an endpoint they make no URL.
+func TestTopicsOfTwoSlashes(t *testing.T) {
+	table := mustNew(t, []Config{
+		{From: "plant-a://{device}/+", To: "kafka:k", Key: new("{device}")},
+		{From: "kafka:commands", To: "plant-a://{key}"},
+	}, plants())
+	m := from("plant-a", "//t7/temp")
+	if ok, err := table.Up(m); !ok || err != nil || m.Record.Topic != "k" || string(m.Record.Key) != "t7" {
+		t.Errorf("%v %v, record %+v", ok, err, m.Record)
+	}
+}
+
 // TestRetainedCanBeSkipped: what a broker had retained is told apart, and left alone by rule. A device's wish that a
 // message be retained is none of that.
 func TestRetainedCanBeSkipped(t *testing.T) {
