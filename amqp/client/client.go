@@ -141,6 +141,9 @@ func (c *Client) Run(ctx context.Context, to linkspan.Sink) error {
 			break
 		}
 		c.complain(conn, err)
+		if to := (*redirect)(nil); errors.As(err, &to) {
+			c.at = to.at
+		}
 		if !c.pauses.Wait(ctx, c.cfg.Reconnect, lasted) {
 			break
 		}

@@ -2,11 +2,13 @@ package client_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,6 +60,46 @@ func TestSeveralHosts_AKB_A13(t *testing.T) {
 	gone.Start()
 	b.Stop()
 	r.until("the other one", func() bool { return r.Status().URL == gone.URL() && r.Status().Connected })
+}
+
+// elsewhere is an error that sends us to another broker [AMQP 2.8.16].
+func elsewhere(t *testing.T, condition frame.Symbol, addr string) *frame.Error {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _ := strconv.ParseUint(port, 10, 16)
+	info := frame.AppendString(frame.AppendSymbol(frame.BeginMap(nil), "network-host"), host)
+	info = frame.AppendUint(frame.AppendSymbol(info, "port"), uint32(n))
+	info = frame.AppendString(frame.AppendSymbol(info, "address"), "p")
+	return &frame.Error{Condition: condition, Info: frame.EndMap(info, 0, 3)}
+}
+
+// A broker may choose which of its addresses we use, and no others [AMQP 2.8.16]; where an address of a link could be had is told
+// [AMQP 2.8.17].
+func TestRedirects(t *testing.T) {
+	first, second := broker(t), broker(t)
+	r := start(t, first.URL(), []string{"q"}, func(c *client.Config) { c.Dial = append(c.Dial, second.URL()) })
+	for _, b := range []*amqptest.Broker{first, second, first} {
+		other := second
+		if b == second {
+			other = first
+		}
+		b.CloseAll(elsewhere(t, frame.ConnectionRedirect, other.Addr()))
+		r.until("the other broker", func() bool { s := r.Status(); return s.Connected && s.URL == other.URL() })
+	}
+	second.CloseAll(elsewhere(t, frame.ConnectionRedirect, "evil.example:5672"))
+	const refused = "connection lost: the broker sends us to evil.example:5672, which is none of the addresses of dial: " +
+		"add it there if it is to be trusted: amqp:connection:redirect"
+	r.until("the redirect not to be followed", func() bool { s := r.Status(); return s.Connected && s.LastError == refused })
+	second.CloseAll(&frame.Error{Condition: frame.ConnectionRedirect})
+	r.until("the next connection", func() bool { return r.Stats().Connects.Load() == 6 })
+	second.Refuse("q", elsewhere(t, frame.LinkRedirect, "other.example:5672"))
+	second.DetachAll("q", nil)
+	r.until("the reason", func() bool {
+		return strings.Contains(fmt.Sprint(r.Status().Refused), `it is address "p" at other.example:5672, which is not followed`)
+	})
 }
 
 // The connection is cut at random points, while messages go both ways: each message gets there, nothing that the broker was told

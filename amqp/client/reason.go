@@ -59,6 +59,8 @@ func (c *conn) why(err error) error {
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.As(err, &e) && e.Condition == frame.ConnectionRedirect:
+		return c.c.redirected(e)
 	case errors.As(err, &e):
 		return closed(e)
 	case errors.Is(err, sasl.ErrDenied), errors.Is(err, sasl.ErrServer):
@@ -169,7 +171,7 @@ func verdictOnLink(e *frame.Error) error {
 	if e == nil {
 		return errDetached
 	}
-	r := &refused{"address", frame.Rejected, *e}
+	r := &refused{"address", frame.Rejected, linkRedirected(*e)}
 	if passing(e.Condition) {
 		return r
 	}

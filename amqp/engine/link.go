@@ -31,6 +31,7 @@ type Link struct {
 	gone       bool // neither side knows it any more
 	suspended  bool // nothing more is told on it: it is remembered
 	incomplete bool // our unsettled map was: only what is resumed may come
+	anew       bool // we have asked for it without an unsettled map
 	told       bool // Detached has been, or will be called, or is not wanted
 	second     bool // receiver settle mode
 	mode       frame.SenderSettleMode
@@ -104,7 +105,7 @@ func (s *Session) Attach(a frame.Attach, h LinkHandler) (*Link, error) {
 	}
 	l.handle = handle
 	l.second = a.ReceiverSettleMode == frame.ReceiveSecond
-	l.mode = a.SenderSettleMode
+	l.mode, l.anew = a.SenderSettleMode, a.Unsettled == nil
 	if old != nil {
 		old.steal()
 	}

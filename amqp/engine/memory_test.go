@@ -338,6 +338,37 @@ func TestSenderWithAnIncompleteMap(t *testing.T) {
 	}
 }
 
+// Who attaches anew is not held up by what the peer thinks that there was, and takes no resumed delivery for a message [AMQP 2.7.3].
+func TestMapThatNobodyAskedFor(t *testing.T) {
+	p := newPair(t, Config{}, Config{})
+	p.server.attach = func(l *Link) {
+		if l.Sender() {
+			_ = l.Accept(frame.Attach{Unsettled: unsettled([]string{"a"}, nil), IncompleteUnsettled: true})
+			return
+		}
+		l.memory = &Memory{}
+		a := frame.Attach{Name: l.name, Source: l.remote.Source, Target: l.remote.Target,
+			Unsettled: unsettled([]string{"a"}, map[string]frame.State{"a": accepted}), IncompleteUnsettled: true}
+		if err := l.sendAttach(&a); err != nil {
+			t.Error(err)
+		}
+		l.incomplete = false
+		l.Grant(10)
+	}
+	s := p.begin()
+	up, down := p.attach(s, sender("up")), p.attach(s, receiver("down"))
+	down.Grant(10)
+	p.settle()
+	p.is(p.client, "attached up", "attached down")
+	send(t, up, Outgoing{Tag: []byte("a"), Payload: []byte("new")})
+	send(t, p.server.links[1], Outgoing{Tag: []byte("a"), Payload: []byte("old"), Resume: true})
+	p.settle()
+	p.is(p.client, "settled a accepted true")
+	if fmt.Sprint(p.server.got, p.client.got) != "[new] []" || p.server.log[len(p.server.log)-1] != "settled a released true" {
+		t.Error(p.server.got, p.client.got, p.server.log)
+	}
+}
+
 // The outcome of a delivery that is resumed is told wherever the link is by then, from any goroutine, and once.
 func TestOutcomeMeetsResumption(t *testing.T) {
 	for i := range 200 {

@@ -57,7 +57,7 @@ func (l *Link) send(m *Outgoing) (*Delivery, error) {
 		return nil, errTag
 	case l.remote.MaxMessageSize > 0 && uint64(len(m.Payload)) > l.remote.MaxMessageSize:
 		return nil, ErrTooLarge
-	case l.credit == 0, l.remote.IncompleteUnsettled && !m.Resume: // [AMQP 2.7.3]
+	case l.credit == 0, l.remote.IncompleteUnsettled && !l.anew && !m.Resume: // [AMQP 2.7.3]
 		return nil, ErrNoCredit
 	case l.rest != nil || s.windowOut == 0:
 		l.refused = true
