@@ -22,7 +22,6 @@ type Conn struct {
 
 	layer  layer
 	asking *negotiation // while SASL lasts
-	deaf   bool         // we have said close
 	heard  time.Time    // of the last bytes
 	ticked time.Time    // looked for output the last time
 	over   error        // nothing comes any more

@@ -30,36 +30,31 @@ func (c *Conn) Input(p []byte, now time.Time) (consumed, need int, err error) {
 		c.heard = now
 	}
 	for c.over == nil {
-		stirred, blocked := c.look()
-		if stirred {
-			c.run()
-			continue
+		n, need, err := c.step(p[consumed:])
+		if err == errNotNow {
+			n, need, err = 0, 0, nil
 		}
-		if blocked {
-			break
-		}
-		n, want, err := c.step(p[consumed:])
 		consumed += n
-		if err != nil {
+		switch {
+		case err != nil:
 			c.run()
 			return consumed, 0, c.end(err)
-		}
-		if n == 0 {
-			return consumed, want, nil
+		case n > 0:
+		case c.Stirred():
+			c.run()
+		default:
+			return consumed, need, nil
 		}
 	}
 	return consumed, 0, c.over
 }
 
-// look reports, with one lock, what matters before the next frame: that a handler is to be told something, or that Input is
-// to take nothing.
-func (c *Conn) look() (stirred, blocked bool) {
-	c.mu.Lock()
-	c.deaf = c.closeSent
-	stirred, blocked = len(c.events) > 0, len(c.out) > c.cfg.MaxOutput
-	c.mu.Unlock()
-	return
-}
+// errNotNow says of a frame that something comes before it.
+var errNotNow = errors.New("engine: not now")
+
+// interrupted reports whether something comes before the next frame: a handler is to be told something, or the peer is to read what there is
+// for it. It needs mu.
+func (c *Conn) interrupted() bool { return len(c.events) > 0 || len(c.out) > c.cfg.MaxOutput }
 
 // end ends the connection for an error of step, and returns the one that stays.
 func (c *Conn) end(err error) error {
@@ -152,7 +147,16 @@ func (c *Conn) frame(f frame.Frame) error {
 	if err != nil {
 		return err
 	}
-	if c.deaf && what != frame.CodeClose && what != frame.CodeOpen {
+	if what == frame.CodeTransfer && c.openGot { // which has a look of its own, not to lock twice
+		return c.transferred(f.Channel, f.Body)
+	}
+	c.mu.Lock()
+	interrupted, deaf := c.interrupted(), c.closeSent
+	c.mu.Unlock()
+	switch {
+	case interrupted:
+		return errNotNow
+	case deaf && what != frame.CodeClose && what != frame.CodeOpen:
 		return nil // [AMQP 2.4.3]
 	}
 	if (what == frame.CodeOpen) == c.openGot {
@@ -162,8 +166,6 @@ func (c *Conn) frame(f frame.Frame) error {
 		return violation(frame.IllegalState, "no open at first")
 	}
 	switch what {
-	case frame.CodeTransfer:
-		return c.transferred(f.Channel, f.Body)
 	case frame.CodeFlow:
 		var w frame.Flow
 		if err := w.Decode(f.Body); err != nil {

@@ -85,19 +85,12 @@ func (l *Link) flowReceiver(f *frame.Flow) {
 // released.
 func (c *Conn) transferred(channel uint16, body []byte) error {
 	var t frame.Transfer
-	if err := t.Decode(body); err != nil {
-		return err
-	}
+	malformed := t.Decode(body)
 	c.mu.Lock()
-	s, err := c.session(channel)
-	if err != nil || s == nil {
-		c.mu.Unlock()
-		return err
-	}
-	l, d, buf := s.transferred(&t)
+	l, d, buf, err := c.take(channel, &t, malformed)
 	if d == nil {
 		c.mu.Unlock()
-		return nil
+		return err
 	}
 	h := l.h
 	c.mu.Unlock()
@@ -108,6 +101,24 @@ func (c *Conn) transferred(channel uint16, body []byte) error {
 	h.Transfer(l, d, payload)
 	putBuffer(buf)
 	return nil
+}
+
+// take takes a transfer, unless something comes before it; malformed is what is wrong with it. It needs mu.
+func (c *Conn) take(channel uint16, t *frame.Transfer, malformed error) (*Link, *Delivery, []byte, error) {
+	switch {
+	case c.interrupted():
+		return nil, nil, nil, errNotNow
+	case c.closeSent:
+		return nil, nil, nil, nil // [AMQP 2.4.3]
+	case malformed != nil:
+		return nil, nil, nil, malformed
+	}
+	s, err := c.session(channel)
+	if err != nil || s == nil {
+		return nil, nil, nil, err
+	}
+	l, d, buf := s.transferred(t)
+	return l, d, buf, nil
 }
 
 // transferred returns the delivery that the frame has made whole, nil if it has not, and its payload if that is not the
