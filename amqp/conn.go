@@ -42,7 +42,9 @@ type conn struct {
 	backlog int           // bytes of theirs
 	turned  time.Duration // until it asks for room again
 
-	inFlight  atomic.Int64 // handed to the sink and not settled
+	entered   int64        // messages that went into the windows of senders
+	uncounted tally        // what of them the stats do not have yet
+	settled   atomic.Int64 // of entered
 	unsettled atomic.Int64 // sent to receivers of groups and not settled
 	busy      atomic.Bool  // the reader will look at the engine before it waits
 	blocked   atomic.Bool  // the reader waits for room in the engine's output
@@ -185,8 +187,16 @@ func (c *conn) digest() error {
 	return err
 }
 
+// A tally is what is counted here first, since to count in the stats of all connections takes as long for one message as for many.
+type tally struct{ entered, received int }
+
 // write ends Hold, and writes what came of it: the engine rings for nothing while it runs.
 func (c *conn) write() {
+	if n := c.uncounted; n != (tally{}) {
+		c.l.stats.InFlight.Handed(n.entered)
+		c.l.stats.Received.Add(uint64(n.received))
+		c.uncounted = tally{}
+	}
 	if c.amqp.Pending() {
 		c.Ring()
 	}
@@ -252,7 +262,7 @@ func sooner(a, b time.Time) time.Time {
 // has had a moment to settle what it has.
 func (c *conn) settledAll() bool {
 	grace := c.l.grace()
-	return c.inFlight.Load() == 0 && (c.unsettled.Load() == 0 || !grace.IsZero() && !time.Now().Before(grace))
+	return c.settled.Load() == c.entered && (c.unsettled.Load() == 0 || !grace.IsZero() && !time.Now().Before(grace))
 }
 
 // Stop ends the connection from outside. The first reason counts. Any goroutine; never blocks.

@@ -104,8 +104,8 @@ func (s *sender) hand(d *engine.Delivery, payload []byte) bool {
 		return false
 	}
 	s.c.turned = 0
-	s.c.inFlight.Add(1)
-	l.stats.InFlight.Add(1)
+	s.c.entered++
+	s.c.uncounted.entered++
 	if err != nil {
 		settle(err)
 		return true
@@ -116,7 +116,7 @@ func (s *sender) hand(d *engine.Delivery, payload []byte) bool {
 		settle(linkspan.ErrClosed)
 		return true
 	}
-	l.stats.Received.Add(1)
+	s.c.uncounted.received++
 	if d.RemotelySettled() {
 		l.stats.Settled.Add(1)
 	}
@@ -179,7 +179,7 @@ func (s *sender) settled(d *engine.Delivery, err error) {
 	}
 	d.Settle(state) // no disposition for one that came settled (AKB-A4)
 	s.c.l.server.Settled()
-	if s.c.inFlight.Add(-1) == 0 && s.c.l.server.Draining() {
+	if s.c.settled.Add(1); s.c.l.server.Draining() {
 		s.c.Wake()
 	}
 	s.give(1)

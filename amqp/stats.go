@@ -27,6 +27,7 @@ type Stats struct {
 
 	Received atomic.Uint64 // messages handed to the sink
 	Settled  atomic.Uint64 // those of them that came settled
+	_        [64]byte      // readers count above, who settles below
 	Taken    atomic.Uint64 // messages of which the sink took custody: accepted
 	Rejected atomic.Uint64 // messages refused for good; one that came settled is not told
 	Released atomic.Uint64 // messages not taken for a passing reason; given back

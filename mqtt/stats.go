@@ -22,6 +22,7 @@ type Stats struct {
 	// Uplink, by QoS.
 
 	Received  [3]atomic.Uint64   // messages handed to the sink
+	_         [64]byte           // readers count above, who settles below
 	Acked     [3]atomic.Uint64   // those of which it took custody
 	Rejected  [256]atomic.Uint64 // those refused to the device for good, by reason code; QoS 0 as well, which is not told
 	Abandoned atomic.Uint64      // read, and not taken by the sink for a passing reason; not acknowledged

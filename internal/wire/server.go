@@ -49,7 +49,7 @@ type Stats struct {
 
 	Partial atomic.Int64 // bytes held of packets that have not come whole
 
-	InFlight atomic.Int64 // messages handed to the sink and not settled: see [Server.Settled]
+	InFlight InFlight     // messages handed to the sink and not settled: see [Server.Settled]
 	Backlog  atomic.Int64 // bytes of messages held back while the sink has no room
 }
 
