@@ -175,14 +175,22 @@ func BenchmarkWindow(b *testing.B) {
 	})
 }
 
-// TestWindowDoesNotAllocate holds the path per message to its budget.
+// TestWindowDoesNotAllocate holds the path per message to its budget: for one that is alone, and for many.
 func TestWindowDoesNotAllocate(t *testing.T) {
-	var slots Slots[uint16]
-	w := NewWindow(8, &slots, func(uint16, error) {})
-	if n := testing.AllocsPerRun(1000, func() {
-		done, _ := w.Open(7)
-		done(nil)
-	}); n >= 1 && !raceEnabled {
-		t.Fatalf("%v allocations a message, want 0", n)
+	for _, n := range []int{1, 3*blockSize + 1} {
+		var slots Slots[uint16]
+		w := NewWindow(n, &slots, func(uint16, error) {})
+		all := make([]func(error), n)
+		allocs := testing.AllocsPerRun(1000, func() {
+			for i := range all {
+				all[i], _ = w.Open(uint16(i))
+			}
+			for _, done := range all {
+				done(nil)
+			}
+		})
+		if allocs >= 1 && !raceEnabled {
+			t.Errorf("%v allocations for %d messages, want 0", allocs, n)
+		}
 	}
 }

@@ -11,17 +11,21 @@ import (
 
 // Uplink returns a sink that gives messages of devices their Kafka face and hands them to to. Refusals are told to done,
 // and counted; a message that its route skips is done. It has room while to has.
-func (t *Table) Uplink(to linkspan.Sink) linkspan.Bounded { return uplink{t, to} }
+func (t *Table) Uplink(to linkspan.Sink) linkspan.Bounded {
+	bounded, _ := to.(linkspan.Bounded)
+	return &uplink{t, to, bounded}
+}
 
 type uplink struct {
-	table *Table
-	to    linkspan.Sink
+	table   *Table
+	to      linkspan.Sink
+	bounded linkspan.Bounded // to, if it is one
 }
 
 // Room reports whether there is room behind for m. Only where there is not for every route it finds out which one takes m; what
 // none takes needs no room.
-func (u uplink) Room(m *linkspan.Message) bool {
-	if linkspan.Room(u.to, m) {
+func (u *uplink) Room(m *linkspan.Message) bool {
+	if u.bounded == nil || u.bounded.Room(m) {
 		return true
 	}
 	if m == nil || m.Route != "" {
@@ -35,10 +39,10 @@ func (u uplink) Room(m *linkspan.Message) bool {
 		return true
 	}
 	m.Route = p.route.name
-	return linkspan.Room(u.to, m)
+	return u.bounded.Room(m)
 }
 
-func (u uplink) Send(ctx context.Context, m *linkspan.Message, done func(error)) {
+func (u *uplink) Send(ctx context.Context, m *linkspan.Message, done func(error)) {
 	if ok, err := u.table.Up(m); err != nil || !ok {
 		done(err)
 		return
