@@ -2,7 +2,10 @@ package kafka
 
 import (
 	"context"
+	"sync"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // The memory of consumers that come and go with their receivers is bounded together (P6): all that are Apart share one
@@ -42,16 +45,56 @@ func (c *Consumer) share() int64 {
 
 // fit keeps what a fetch may bring to what there is room for. It is called by the goroutine that polls.
 func (c *Consumer) fit() {
-	if !c.cfg.Apart {
+	c.mu.Lock()
+	all, one := c.asks(len(c.lanes))
+	c.mu.Unlock()
+	c.kgo.UpdateFetchMaxBytes(all, one)
+}
+
+// asks returns how many bytes a fetch is to bring at most, in all and of one of so many partitions, so that they come to no more in memory
+// than they may.
+func (c *Consumer) asks(lanes int) (all, one int32) {
+	one, all = c.partitionBytes(lanes), c.settings.FetchMaxBytes
+	if c.cfg.Apart {
+		all = max(one, int32(min(int64(all), c.limit())))
+	}
+	return c.swell.shrink(all), c.swell.shrink(one)
+}
+
+// swell is how many bytes of memory a byte that is fetched becomes: batches are compressed, and a record has its keep. It is a kgo hook.
+type swell struct {
+	mu    sync.Mutex
+	ratio float64 // 0: nothing was fetched yet
+}
+
+const (
+	firstSwell = 16   // until the first batch tells; few data swell more
+	leastAsk   = 1024 // bytes; the brokers send a whole batch all the same
+)
+
+// OnFetchBatchRead is called with each batch. What swells more than those before counts at once, what swells less by and by.
+func (s *swell) OnFetchBatchRead(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.FetchBatchMetrics) {
+	if m.CompressedBytes <= 0 {
 		return
 	}
-	c.mu.Lock()
-	bytes := c.partitionBytes(len(c.lanes))
-	c.mu.Unlock()
-	if bytes != c.fetchBytes {
-		c.fetchBytes = bytes
-		c.kgo.UpdateFetchMaxBytes(max(bytes, int32(min(int64(c.settings.FetchMaxBytes), c.limit()))), bytes)
+	ratio := max(float64(m.UncompressedBytes+m.NumRecords*fetchedKeep)/float64(m.CompressedBytes), 1)
+	s.mu.Lock()
+	if s.ratio > ratio {
+		ratio = s.ratio + (ratio-s.ratio)/16
 	}
+	s.ratio = ratio
+	s.mu.Unlock()
+}
+
+// shrink returns how many bytes are to be fetched for that many in memory.
+func (s *swell) shrink(bytes int32) int32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ratio := s.ratio
+	if ratio == 0 {
+		ratio = firstSwell
+	}
+	return min(bytes, max(int32(float64(bytes)/ratio), leastAsk))
 }
 
 // full reports whether nothing more may be fetched, after it has waited for that to change.

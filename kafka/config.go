@@ -105,8 +105,8 @@ type ConsumerSettings struct {
 	// IsolationLevel is read_committed or read_uncommitted; the first leaves out what aborted transactions wrote.
 	// Default read_committed. Kafka: isolation.level.
 	IsolationLevel string `yaml:"isolation_level"`
-	// FetchMaxBytes bounds the answer to one fetch of one broker. Default 8 MiB (8388608), at most 100 MiB.
-	// Kafka: fetch.max.bytes.
+	// FetchMaxBytes bounds what the answer to one fetch of one broker comes to in memory: of what is compressed, less is asked for.
+	// Default 8 MiB (8388608), at most 100 MiB. Kafka: fetch.max.bytes.
 	FetchMaxBytes int32 `yaml:"fetch_max_bytes"`
 	// FetchMaxPartitionBytes bounds the part of one partition in it. Default 1 MiB (1048576). Kafka: max.partition.fetch.bytes.
 	FetchMaxPartitionBytes int32 `yaml:"fetch_max_partition_bytes"`

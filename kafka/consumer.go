@@ -78,8 +78,7 @@ type Consumer struct {
 	losses   atomic.Uint64   // how often the group has given us up
 	from     map[int32]int64 // where a tail begins, by partition, if not at the end
 	wanted   subscription    // of a member
-
-	fetchBytes int32 // that a fetch may bring of a partition; 0: as configured. Its poller's alone
+	swell    swell
 
 	commits sync.Mutex // held over a commit: a revocation waits for it, and none follows for what was revoked
 	mu      sync.Mutex
@@ -233,8 +232,9 @@ func compile(patterns []string) (list []*regexp.Regexp, err error) {
 // options are those of a consumer that begins with topics.
 func (c *Consumer) options(ctx context.Context, to linkspan.Sink, topics []string) []kgo.Opt {
 	s := c.settings
+	most, one := c.asks(1)
 	opts := []kgo.Opt{
-		kgo.FetchMaxBytes(s.FetchMaxBytes), kgo.FetchMaxPartitionBytes(s.FetchMaxPartitionBytes),
+		kgo.FetchMaxBytes(most), kgo.FetchMaxPartitionBytes(one), kgo.WithHooks(&c.swell),
 		kgo.FetchMinBytes(s.FetchMinBytes), kgo.FetchMaxWait(c.fetchMaxWait()),
 		kgo.FetchIsolationLevel(c.c.isolation()),
 		kgo.MetadataMaxAge(max(s.DiscoveryInterval, c.c.cfg.RetryInterval)),

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -90,6 +91,45 @@ func TestGroupWithoutRoom(t *testing.T) {
 			t.Errorf("committed %d", at)
 		}
 	}, kfake.SeedTopics(2, "down"))
+}
+
+// P6: what is fetched is bounded as it is in memory, however well it is compressed.
+func TestCompressedFetchesAreBounded(t *testing.T) {
+	const records, most, fetch, batch = 2000, 256 << 10, 32 << 10, 8 << 10
+	addr := startKfake(t, kfake.SeedTopics(1, "down")).ListenAddrs()[0]
+	cfg := testConfig(addr)
+	cfg.Producer.MaxMessageBytes, cfg.Producer.Compression = batch, "zstd"
+	p := connect(t, cfg).Producer()
+	random := rand.NewChaCha8([32]byte{})
+	noise := make([]byte, 40)
+	o := newOutcomes()
+	for range records {
+		_, _ = random.Read(noise)
+		p.Send(t.Context(), message("down", "", fmt.Sprintf("%x%s", noise, strings.Repeat("x", 1000))), o.done)
+	}
+	for range records {
+		if err := o.wait(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, apart := range []bool{false, true} {
+		cfg := testConfig(addr)
+		cfg.Consumer.MaxInFlightBytes, cfg.Consumer.FetchMaxBytes, cfg.Consumer.FetchMaxPartitionBytes = most, fetch, fetch
+		c := connect(t, cfg)
+		var open atomic.Bool
+		sink := linkspan.SinkFunc(func(_ context.Context, _ *linkspan.Message, done func(error)) { done(nil) })
+		consumer, stop := consume(t, c, ConsumerConfig{Partitions: map[string][]int32{"down": {0}}, From: Start{At: Earliest}, Apart: apart}, roomy{sink, open.Load})
+		until(t, "the bound", func() bool { return consumer.Stats().HeldBytes.Load() >= most })
+		if held := consumer.Stats().HeldBytes.Load(); held > most+2*fetch {
+			t.Errorf("apart %v: %d bytes are held, want at most %d and a fetch", apart, held, most)
+		}
+		open.Store(true)
+		until(t, "all", func() bool {
+			consumer.Wake("down", 0)
+			return consumer.Stats().Records.Load() == records
+		})
+		stop()
+	}
 }
 
 // roomy is a sink with room as a function says.
