@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -15,11 +16,12 @@ import (
 	"github.com/linkspan/linkspan/e2e/harness"
 )
 
-// amqpGateway starts Linkspan with one AMQP listener. more is YAML of further sections.
+// amqpGateway starts Linkspan with one AMQP listener. more is YAML of further endpoints and sections.
 func amqpGateway(t *testing.T, brokers []string, more string) *harness.Linkspan {
 	t.Helper()
 	return start(t, 1, func(p []int) string {
-		return fmt.Sprintf("kafka: {brokers: [%s], consumer: {session_timeout: 6s}}\nendpoints: {apps: {listen: \"amqp://%s\"}}\n%s", strings.Join(brokers, ", "), harness.Loopback(p[0]), more)
+		return fmt.Sprintf("kafka: {brokers: [%s], consumer: {session_timeout: 6s}}\nendpoints:\n  apps: {listen: \"amqp://%s\"}\n%s",
+			strings.Join(brokers, ", "), harness.Loopback(p[0]), more)
 	})
 }
 
@@ -115,19 +117,33 @@ func TestAMQPStopped(t *testing.T) {
 	balance(t, world.kafka.Addrs(), &s.ledger, true, in)
 }
 
-// P1, P3, AKB-A3: Kafka is killed under load and comes back, with no spool and with one. The senders notice nothing but a pause: their
-// connections live, and there are no duplicates. Receivers get all, too, in order.
+// P1, P3, AKB-A3, SPK-A5: Kafka is killed under load and comes back, with no spool. The senders notice nothing but a pause: their
+// connections live, and there are no duplicates. Receivers get all, too, in order; and what goes down to a broker's queue, and from there up to Kafka
+// again, gets there.
 func TestAMQPKafkaKilled_AKB_A3(t *testing.T) {
 	t.Parallel()
 	kafka := startKafka(t, 1)
-	in := topic(t, kafka, "amqp-kafka-killed", 4)
-	l := amqpGateway(t, kafka.Addrs(), "spool: {dir: \"off\"}\n")
-	r := collectFrom(t, group(in, "g"), func() string { return "amqp://" + l.Addr(0) })
-	s := launchSenders(t, 10, 2000, &harness.AMQPPublisher{URL: func() string { return "amqp://" + l.Addr(0) }, Address: in})
+	in, down, up := topic(t, kafka, "amqp-kafka-killed", 4), topic(t, kafka, "amqp-down", 3), topic(t, kafka, "amqp-up", 1)
+	l := amqpGateway(t, kafka.Addrs(), strings.NewReplacer("DOWN", down, "UP", up, "SITE", sharedSite(t, "artemis").URL("amqp")).Replace(`  quay: {dial: "SITE"}
+routes:
+  - {from: "apps:{address...}", to: "kafka:{address}", names: plain}
+  - {from: "kafka:DOWN", to: "quay:queue://queue.DOWN", qos: 1}
+  - {from: "quay:queue://queue.DOWN", to: "kafka:UP"}
+spool: {dir: "off"}
+`))
+	connected(t, l, "quay")
+	url := func() string { return "amqp://" + l.Addr(0) }
+	r := collectFrom(t, group(in, "g"), url)
+	s := launchSenders(t, 10, 2000, &harness.AMQPPublisher{URL: url, Address: in})
+	var ledger harness.Ledger
+	ashore(t, kafka, &ledger, up)
+	wait := loadKafka(t, kafka, &ledger, down, kafkaLoad{devices: 6, count: 200})
 	s.accepted(t, 5000)
+	arrived(t, &ledger, 100)
 	kafka.Brokers[0].Kill()
 	must(t, kafka.Brokers[0].Restart(deadline(t)))
 	s.wait()
+	wait()
 	balance(t, kafka.Addrs(), &s.ledger, false, in)
 	for _, p := range s.all {
 		if p.Connections() != 1 {
@@ -135,6 +151,84 @@ func TestAMQPKafkaKilled_AKB_A3(t *testing.T) {
 		}
 	}
 	r.all(t, &s.ledger)
+	settled(t, &ledger, true)
+}
+
+// P1, P4, P5, AKB-A8: clients are killed under load. What a sender has been told of as accepted is in Kafka, in order; what a receiver had not
+// accepted comes again to the next one, in order, with all that follows.
+func TestAMQPClientsKilled_AKB_A8(t *testing.T) {
+	t.Parallel()
+	const enough = 500
+	q, in := sharedQuay(t), topic(t, world.kafka, "amqp-clients-killed", 1)
+	sends, err := newDriver("rhea that is killed", rhea())
+	must(t, err)
+	t.Cleanup(sends.Kill)
+	p, err := sends.Peer(deadline(t), harness.PeerOptions{URL: q.url(byAMQP), Container: "killed sender"})
+	must(t, err)
+	s := sender(t, p, in)
+	var ledger harness.Ledger
+	receipts := make(chan *harness.Receipt, 100)
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		defer close(receipts)
+		for n := uint64(1); ; n++ {
+			ledger.Sent("killed", n)
+			receipt, err := s.Send(deadline(t), annotated(string(harness.Payload("killed", n, 100)), "x-opt-partition-key", harness.String("killed")))
+			if err != nil {
+				return
+			}
+			receipts <- receipt
+		}
+	})
+	for n := uint64(1); ; n++ {
+		receipt, more := <-receipts
+		if !more {
+			break
+		}
+		if o, err := receipt.Outcome(deadline(t)); err == nil && o.State == harness.Accepted {
+			ledger.Acked("killed", n)
+		}
+		if n == enough {
+			sends.Kill()
+		}
+	}
+	sending.Wait()
+	report := balance(t, world.kafka.Addrs(), &ledger, false, in)
+	if report.Acked < enough {
+		t.Fatalf("%d were accepted", report.Acked)
+	}
+
+	takes, err := newDriver("proton that is killed", exec.Command(world.parts.Proton, client("proton_python.py")))
+	must(t, err)
+	t.Cleanup(takes.Kill)
+	p, err = takes.Peer(deadline(t), harness.PeerOptions{URL: q.url(byAMQP), Container: "killed receiver"})
+	must(t, err)
+	r, next := receiver(t, p, group(in, "g"), 10*enough), uint64(1)
+	take := func() (n uint64) {
+		d := came(t, r)
+		body, err := harness.Body(d.Payload)
+		must(t, err)
+		_, n, err = harness.ParsePayload(body)
+		must(t, err)
+		settle(t, r, d, harness.Accepted)
+		return n
+	}
+	for ; next <= enough/2; next++ {
+		if n := take(); n != next {
+			t.Fatalf("message %d came in place of %d", n, next)
+		}
+	}
+	takes.Kill()
+	r = receiver(t, q.meet(t, peerMade("go-amqp")), group(in, "g"), 10*enough)
+	first := take()
+	if first > next {
+		t.Fatalf("message %d is the first that comes again, %d had come", first, next-1)
+	}
+	for n := first + 1; n <= uint64(report.Arrived); n++ {
+		if got := take(); got != n {
+			t.Fatalf("message %d came in place of %d", got, n)
+		}
+	}
 }
 
 // P4, P5, AKB-A8: Linkspan is killed while receivers work, twice: what they had not accepted comes again, nothing is left out, and what comes

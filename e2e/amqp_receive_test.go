@@ -100,7 +100,7 @@ func TestAMQP_Groups_AKB_A5(t *testing.T) {
 	}
 }
 
-// AKB-A6: filters by partition, and by partition and offset, in every spelling, and what clients of event hubs write.
+// AKB-A6, AKB-W8: filters by partition, and by partition and offset, in every spelling, and what clients of event hubs write.
 func TestAMQP_Filters_AKB_A6(t *testing.T) {
 	t.Parallel()
 	q, from := sharedQuay(t), topic(t, world.kafka, "filters", 3)
