@@ -19,20 +19,22 @@ check: ## formatting and vet, of both modules
 	cd e2e && $(GO) vet ./...
 	cd bench && $(GO) vet ./...
 
-# The race detector needs a C compiler. `go env CGO_ENABLED` says 0 where none is installed.
+# The race detector needs a C compiler. `go env CGO_ENABLED` says 0 where none is installed. Vet is part of the run: by itself it
+# would have everything compiled a second time, without the race detector.
 test: ## vet, formatting, all tests; with the race detector where a C compiler is there
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt -w these: $$unformatted"; exit 1; }
-	$(GO) vet ./...
-	@if [ "$$($(GO) env CGO_ENABLED)" = 1 ]; then set -x; $(GO) test -race -timeout 10m ./...; \
-	else echo 'no C compiler here: tests run without the race detector'; set -x; $(GO) test -timeout 10m ./...; fi
+	@if [ "$$($(GO) env CGO_ENABLED)" = 1 ]; then set -x; $(GO) test -race -vet=all -timeout 10m ./...; \
+	else echo 'no C compiler here: tests run without the race detector'; set -x; $(GO) test -vet=all -timeout 10m ./...; fi
 
 parts: ## install what e2e and bench run against: Kafka, other people's clients
 	./e2e/parts.sh
 
 e2e: parts ## Linkspan between real clients and Apache Kafka, with faults
+	$(GO) test -count=1 ./internal/outage
 	cd e2e && $(GO) vet ./... && $(GO) test -v -count=1 -timeout 30m ./...
 
 outage: parts ## outages of a minute each, with kill -9; writes bench/results/outage.md
+	$(GO) test -count=1 -timeout 60m ./internal/outage -args -outage.seeds=20000
 	cd e2e && OUTAGE_LENGTH=1m OUTAGE_REPORT=../bench/results/outage.md $(GO) test -v -count=1 -timeout 60m -run 'TestOutage' .
 
 fuzz: ## each Fuzz function for FUZZTIME

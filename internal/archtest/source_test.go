@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -66,8 +67,24 @@ func walk(t *testing.T, visit func(path string)) {
 	}
 }
 
-// sources parses every Go file of this module. Folders with a go.mod of their own are other modules.
+// parsed is what all tests read, and none changes: parsing is most of their time.
+var parsed struct {
+	once sync.Once
+	all  []source
+}
+
+// sources returns every Go file of this module.
 func sources(t *testing.T) []source {
+	t.Helper()
+	parsed.once.Do(func() { parsed.all = parse(t) })
+	if len(parsed.all) < 20 {
+		t.Fatalf("found %d Go files only", len(parsed.all))
+	}
+	return parsed.all
+}
+
+// parse parses every Go file of this module. Folders with a go.mod of their own are other modules.
+func parse(t *testing.T) []source {
 	t.Helper()
 	var out []source
 	var others []string
@@ -96,8 +113,5 @@ func sources(t *testing.T) []source {
 		}
 		out = append(out, source{p, path.Dir(p), strings.Count(string(text), "\n"), file, fset})
 	})
-	if len(out) < 20 {
-		t.Fatalf("found %d Go files only", len(out))
-	}
 	return out
 }
