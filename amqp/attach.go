@@ -96,6 +96,9 @@ func (c *conn) attachSender(link *engine.Link, a *frame.Attach) (engine.LinkHand
 	if from.memory != nil || s.lease.timeout > 0 {
 		link.Remember(from.memory)
 	}
+	if from.memory != nil && a.Unsettled != nil {
+		c.l.stats.Resumed.Add(1)
+	}
 	s.window = linkspan.NewWindow(int(c.l.cfg.Credit), &c.l.slots, s.settled)
 	if err := link.Accept(frame.Attach{Target: &target}); err != nil {
 		c.l.links.release(s.key, s)

@@ -13,7 +13,8 @@ import (
 // attaches one again takes it away from where it was [AMQP 2.6.1]: most often a connection whose end has not been noticed yet. A link
 // that nobody has is suspended for as long as it was granted, so that the client can go on where it was [AMQP 2.6.13].
 type links struct {
-	cfg *ListenerConfig
+	cfg   *ListenerConfig
+	stats *Stats
 
 	mu        sync.Mutex
 	owner     map[linkKey]owner
@@ -123,6 +124,7 @@ func (l *links) suspend(k linkKey, from owner, p past, of lease, session *engine
 	l.owner[k] = s
 	l.suspended = append(l.suspended, s)
 	l.bytes += s.bytes
+	l.stats.Suspended.Add(1)
 	patience := of.timeout
 	if of.policy != frame.ExpireLinkDetach {
 		patience = l.cfg.ResumeTimeout // the end of session or connection sets it
@@ -140,6 +142,7 @@ func (l *links) drop(s *suspended) {
 	s.over = true
 	s.timer.Stop()
 	l.bytes -= s.bytes
+	l.stats.Suspended.Add(-1)
 	l.suspended = slices.DeleteFunc(l.suspended, func(o *suspended) bool { return o == s })
 }
 

@@ -72,7 +72,7 @@ func Listen(cfg ListenerConfig, parts Parts, log *slog.Logger) (*Listener, error
 		return nil, fmt.Errorf("codec: %w", err)
 	}
 	l.engine = cfg.engine()
-	l.links.cfg = &l.cfg
+	l.links.cfg, l.links.stats = &l.cfg, &l.stats
 	a, _ := cfg.address()
 	w := wire.Config{
 		HostPort:         a.HostPort(),

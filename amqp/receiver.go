@@ -275,6 +275,7 @@ func (r *receiver) take(closed bool) bool {
 		return false
 	}
 	r.taken = true
+	r.c.l.stats.Receivers.Add(-1)
 	r.hold()
 	return true
 }
@@ -305,11 +306,13 @@ func (r *receiver) giveUp() {
 // leave gives back to the group what is not settled. Any goroutine; safe to call again.
 func (r *receiver) leave() {
 	r.mu.Lock()
-	rc := r.receiving
+	rc, counts := r.receiving, !r.taken
 	r.gone, r.receiving = true, nil
 	r.mu.Unlock()
-	if rc != nil {
-		rc.Leave()
+	if rc == nil {
+		return
+	}
+	if rc.Leave(); counts {
 		r.c.l.stats.Receivers.Add(-1)
 	}
 }

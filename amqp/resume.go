@@ -124,6 +124,8 @@ func (r *receiver) resume(old *receiver) bool {
 	r.answer.Unsettled = frame.EndMap(answer, 0, n)
 	r.receiving = rc
 	rc.Pass(r)
+	r.c.l.stats.Receivers.Add(1)
+	r.c.l.stats.Resumed.Add(1)
 	return true
 }
 

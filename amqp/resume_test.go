@@ -205,8 +205,8 @@ func TestReceiverComesBack(t *testing.T) {
 		if n := len(b.kafka.letters); n != 1 {
 			t.Errorf("%d dead letters", n)
 		}
-		if n := b.Stats().Unsettled.Load(); n != 0 {
-			t.Errorf("%d unsettled", n)
+		if s := b.Stats(); s.Unsettled.Load() != 0 || s.Resumed.Load() != 1 || s.Receivers.Load() != 1 || s.Suspended.Load() != 0 {
+			t.Errorf("%d unsettled, %d resumed, %d receivers, %d suspended", s.Unsettled.Load(), s.Resumed.Load(), s.Receivers.Load(), s.Suspended.Load())
 		}
 		b.hangUp()
 	}

@@ -18,10 +18,12 @@ type Stats struct {
 	// Links, by what the client does.
 
 	Senders       atomic.Int64  // attached now
-	Receivers     atomic.Int64  // attached now, or suspended: of groups
+	Receivers     atomic.Int64  // attached now: of groups
 	LiveReceivers atomic.Int64  // attached now: of live messages
 	Refused       Refusals      // attaches refused
 	Stolen        atomic.Uint64 // links that moved to another connection of the same container [AMQP 2.6.1]
+	Suspended     atomic.Int64  // kept now for clients that have left them [AMQP 2.6.13]
+	Resumed       atomic.Uint64 // links that went on where they were
 
 	// Uplink: deliveries of senders.
 
