@@ -207,14 +207,19 @@ func TestKeepReturnsLate(t *testing.T) {
 				release := make(chan struct{})
 				x.to = &slowKeeper{x.cluster, map[string]chan struct{}{"slow": release}, false}
 				x.cluster.alone = true
+				x.start()
+				sent := x.sendMany("a", "k", "of old", 3*seats) // the rows have had another life, and flights
+				x.takeOver()
+				x.cluster.away(false)
+				pass(time.Second)
+				x.cluster.away(true)
 				x.cluster.judge = func(r *fakeRecord) error {
 					if c.err && string(r.m.Payload) == "slow" {
 						return errors.New("not now")
 					}
 					return nil
 				}
-				x.start()
-				sent := x.sendMany("a", "k", "before", 3)
+				sent = append(sent, x.sendMany("a", "k", "before", 3)...)
 				go x.send("a", "s", "slow")
 				synctest.Wait()
 				sent = append(sent, x.sendMany("a", "k", "behind", 2*seats)...)
@@ -250,6 +255,11 @@ func TestKeepReturnsLate(t *testing.T) {
 				if n, spare := x.inRows(); c.over && (n != 0 || spare != 3) || !c.over && (n != 1 || spare != 2) {
 					t.Errorf("%d rows, and %d spare", n, spare)
 				}
+				x.cluster.away(true)
+				sent = append(sent, x.sendMany("a", "k", "once more", 3*seats)...) // all can be used again, each by one
+				x.takeOver()
+				pass(time.Second)
+				same(t, "acked", sorted(x.acked()), sorted(sent))
 			})
 		})
 	}

@@ -16,7 +16,8 @@
 // outcomes are known. The position of a lane moves over what has been delivered without a gap (P4). After a kill
 // only the journal counts: what is behind the positions is delivered again, byte for byte (P5).
 //
-// takeover.go decides when a lane changes its way, walk.go and drain.go empty the disk, full.go is about its limits.
+// row.go has the messages that nothing happens to on the direct way, flight.go all others. takeover.go decides when a lane changes its
+// way, walk.go and drain.go empty the disk, full.go is about its limits.
 // [github.com/linkspan/linkspan/spool/journal] is the disk.
 package spool
 
