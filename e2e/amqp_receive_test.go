@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/linkspan/linkspan/e2e/harness"
@@ -56,7 +58,7 @@ func TestAMQP_Receive_AKB_A5(t *testing.T) {
 	})
 }
 
-// AKB-A5: receivers of one group share the partitions, whoever made them; each group gets all.
+// AKB-A5, AKB-W10: receivers of one group share the partitions, whoever made them, and one Kafka consumer; each group gets all.
 func TestAMQP_Groups_AKB_A5(t *testing.T) {
 	t.Parallel()
 	q, from := sharedQuay(t), topic(t, world.kafka, "groups", 4)
@@ -87,6 +89,11 @@ func TestAMQP_Groups_AKB_A5(t *testing.T) {
 	slices.Sort(owners[:])
 	if n := len(slices.Compact(owners[:])); n != 4 {
 		t.Errorf("the four have partitions %v", owners)
+	}
+	groups, err := kadm.NewClient(producer(t, world.kafka)).DescribeGroups(deadline(t), from+"-shared")
+	must(t, errors.Join(err, groups.Error()))
+	if members := groups[from+"-shared"].Members; len(members) != 1 {
+		t.Errorf("the group has %d members in Kafka", len(members))
 	}
 	flow(t, all[4], 100)
 	seen := map[string]int{}
@@ -183,7 +190,7 @@ func TestAMQP_Refused_AKB_A7(t *testing.T) {
 	})
 }
 
-// AKB-A8, AKB-W2, P4: settled out of order, and the receiver's connection breaks: all that it had not settled comes again, in order, and
+// AKB-A8, AKB-W2, AKB-W4, P4: settled out of order, and the receiver's connection breaks: all that it had not settled comes again, in order, and
 // nothing of the settled beginning.
 func TestAMQP_Unsettled_AKB_A8(t *testing.T) {
 	t.Parallel()

@@ -99,7 +99,7 @@ func TestAMQP_Partitions_AKB_A2(t *testing.T) {
 	}
 }
 
-// AKB-A2: annotations of wrong types or values are the message's fault: it is rejected, and the link goes on.
+// AKB-A2, AKB-W7: annotations of wrong types or values are the message's fault: it is rejected, and the link goes on.
 func TestAMQP_WrongAnnotations_AKB_A2(t *testing.T) {
 	t.Parallel()
 	q, in := sharedQuay(t), topic(t, world.kafka, "annotations", 2)

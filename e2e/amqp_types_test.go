@@ -3,8 +3,10 @@ package e2e
 import (
 	"bytes"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -217,7 +219,7 @@ func TestAMQP_EachToEach_AKB_A11(t *testing.T) {
 	})
 }
 
-// AKB-A11: with the codecs of the Strimzi bridge, which put the body where others read it, lists, maps, numbers, booleans and sequences
+// AKB-A11, SPK-W2: with the codecs of the Strimzi bridge, which put the body where others read it, lists, maps, numbers, booleans and sequences
 // come out of Kafka as what they were.
 func TestAMQP_Codecs_AKB_A11(t *testing.T) {
 	t.Parallel()
@@ -235,4 +237,45 @@ func TestAMQP_Codecs_AKB_A11(t *testing.T) {
 			}
 		})
 	}
+}
+
+// SPK-A2, SPK-A3: with the codec json each body of the Spark connector, sent by each library, is the document that the connector made of it, but for
+// numbers, which are numbers; bytes are in base64, once.
+func TestAMQP_Documents_SPK_A2(t *testing.T) {
+	t.Parallel()
+	q, at := sharedQuay(t), topic(t, world.kafka, "documents", 1)
+	records, sent := open(t, world.kafka, at), 0
+	eachPeer(t, func(t *testing.T, m harness.PeerMake) {
+		s := sender(t, meet(t, m, harness.PeerOptions{URL: q.url(byJSON)}), at)
+		for _, body := range []struct {
+			kind    string
+			code    byte
+			value   []byte
+			section string
+		}{
+			{"string", harness.ValueSection, harness.String("größe \"⚓\""), `{"type": "amqpValue", "section": "größe \"⚓\""}`},
+			{"list", harness.ValueSection, bin("c007035401a1016141"), `{"type": "amqpValue", "section": [1, "a", true]}`},
+			{"map", harness.ValueSection, bin("c10a04a1016b5401a1016c41"), `{"type": "amqpValue", "section": {"k": 1, "l": true}}`},
+			{"array", harness.ValueSection, bin("e0050354010203"), `{"type": "amqpValue", "section": [1, 2, 3]}`},
+			{"binary", harness.DataSection, bin("a003ff0001"), `{"type": "data", "section": "/wAB"}`},
+		} {
+			if m.Name == "go-amqp" && slices.Contains(beyondGoAMQP, body.kind) {
+				continue
+			}
+			send(t, s, harness.Encode(
+				harness.Section{Code: harness.AnnotationSection, Raw: harness.Map(harness.Symbol("x-opt-bridge.key"), harness.String("lyon"))},
+				harness.Section{Code: harness.PropertySection, Raw: harness.List(harness.String("7"), harness.Null, harness.String(at), harness.String("new"),
+					harness.String("answers"), harness.String("42"))},
+				harness.Section{Code: harness.ApplicationSection, Raw: harness.Map(harness.String("shop"), harness.String("lyon"))},
+				harness.Section{Code: body.code, Raw: body.value}))
+			sent++
+			var got, want any
+			must(t, json.Unmarshal([]byte(fmt.Sprintf(`{"properties": {"messageId": "7", "to": %q, "subject": "new", "replyTo": "answers", "correlationId": "42"},
+				"applicationProperties": {"shop": "lyon"}, "messageAnnotations": {"x-opt-bridge.key": "lyon"}, "body": %s}`, at, body.section)), &want))
+			must(t, json.Unmarshal(records.number(t, sent).Value, &got))
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: got %v, want %v", body.kind, got, want)
+			}
+		}
+	})
 }

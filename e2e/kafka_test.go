@@ -96,6 +96,19 @@ func (p *tap) wait(t *testing.T, match func(*kgo.Record) bool) *kgo.Record {
 	return found[0]
 }
 
+// number returns the nth record, from 1 on, as soon as there is one.
+func (p *tap) number(t *testing.T, n int) *kgo.Record {
+	t.Helper()
+	var all []*kgo.Record
+	must(t, harness.Until(deadline(t), func() error {
+		if all = p.all(func(*kgo.Record) bool { return true }); len(all) < n {
+			return fmt.Errorf("%d of %d records are in Kafka", len(all), n)
+		}
+		return nil
+	}))
+	return all[n-1]
+}
+
 // fromTopic matches records that were published to an MQTT topic.
 func fromTopic(topic string) func(*kgo.Record) bool {
 	return func(r *kgo.Record) bool { return header(r, "mqtt.topic") == topic }

@@ -32,7 +32,7 @@ func example(t *testing.T, path string, replace ...string) string {
 	return text
 }
 
-// SPK-A4: the example of the documentation, as it is but for the name of its topic and its ports. AMQP clients of every make and an MQTT device send temperatures,
+// SPK-A4, SPK-W4: the example of the documentation, as it is but for the name of its topic and its ports. AMQP clients of every make and an MQTT device send temperatures,
 // and Apache Spark finds the highest of each five seconds.
 func TestSpark_SPK_A4(t *testing.T) {
 	t.Parallel()
