@@ -39,7 +39,7 @@ type conn struct {
 	client         string
 	username       string
 	session        *session.Session // nil: not connected
-	largest        int              // the largest packet that the device takes; 0: any
+	largest        int32            // the largest packet that the device takes; 0: any
 	aliasMaximum   uint16           // of what we send
 	version        packet.Version   // 0: no CONNECT yet
 	problemInfo    bool             // the device wants Reason Strings
@@ -47,9 +47,10 @@ type conn struct {
 	willed         bool             // it left a will
 	accepted       bool             // CONNACK was written
 
+	blocked  atomic.Bool  // the window was full
+	inFlight atomic.Int32 // opened in window and not settled; falls with the lock
+	unsolved atomic.Int32 // QoS 2 messages between PUBREC and PUBREL; rises with the lock
 	window   *linkspan.Window[receipt]
-	inFlight atomic.Int32        // opened in window and not settled; falls with the lock
-	unsolved atomic.Int32        // QoS 2 messages between PUBREC and PUBREL; rises with the lock
 	taking   map[uint16]struct{} // QoS 2 messages that the sink has and did not settle; of the lock
 	refused  []uint16            // QoS 2 messages that it refused, and that the session is yet to forget; of the lock
 	taught   map[string]uint16   // topic aliases that the device knows from us; of the lock
@@ -57,7 +58,6 @@ type conn struct {
 	handing sync.Mutex // held while the sink is handed a message, of which stopped was nil
 
 	stopped atomic.Pointer[ending] // somebody else wants the connection to end
-	blocked atomic.Bool            // the window was full
 }
 
 var _ wire.Protocol = (*conn)(nil)

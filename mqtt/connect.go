@@ -36,7 +36,7 @@ func (c *conn) connect(w *work, raw packet.Raw) error {
 	c.version = p.Version
 	c.problemInfo = c.version == packet.V5 && (!p.Properties.Has(packet.RequestProblemInfo) || p.Properties.RequestProblemInfo)
 	if p.Properties.Has(packet.MaximumPacketSize) {
-		c.largest = int(min(p.Properties.MaximumPacketSize, math.MaxInt32))
+		c.largest = int32(min(p.Properties.MaximumPacketSize, math.MaxInt32))
 	}
 	if err != nil {
 		return err
@@ -191,4 +191,4 @@ func (c *conn) say(a *packet.Properties, text string) {
 }
 
 // fits reports whether the device takes packets of n bytes [MQTT-3.1.2-24].
-func (c *conn) fits(n int) bool { return c.largest == 0 || n <= c.largest }
+func (c *conn) fits(n int) bool { return c.largest == 0 || n <= int(c.largest) }
