@@ -228,6 +228,29 @@ func TestAMQP_Unsettled_AKB_A8(t *testing.T) {
 	})
 }
 
+// P4: messages to a receiver that asks for settled ones count as done when they are written: at most once. What it had no credit for is not done.
+func TestAMQP_SettledReceiver(t *testing.T) {
+	t.Parallel()
+	q := sharedQuay(t)
+	eachPeer(t, func(t *testing.T, m harness.PeerMake) {
+		from := topic(t, world.kafka, "at-most-once", 1)
+		produce(t, from, 0, 10)
+		p := q.meet(t, m)
+		r := attach(t, p, harness.LinkOptions{Address: group(from, "g"), Receiver: true, Settled: true})
+		flow(t, r, 5)
+		for i := range 5 {
+			d := came(t, r)
+			if text(t, d.Payload) != fmt.Sprint(i) || !d.Settled && m.Name != "go-amqp" { // which does not tell
+				t.Errorf("message %s came in place of %d, settled: %t", text(t, d.Payload), i, d.Settled)
+			}
+		}
+		must(t, p.Close(deadline(t)))
+		if d := came(t, receiver(t, q.meet(t, m), group(from, "g"), 1)); text(t, d.Payload) != "5" {
+			t.Errorf("after five of them %s came", text(t, d.Payload))
+		}
+	})
+}
+
 // AKB-A9, AKB-W3: released means again; modified means again, and counts; rejected goes to the dead letters with the reason; undeliverable
 // here with nobody else there as well.
 func TestAMQP_Outcomes_AKB_A9(t *testing.T) {
