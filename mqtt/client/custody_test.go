@@ -77,8 +77,7 @@ func (s *store) talk(nc net.Conn) {
 		if !s.answer(nc, raw) {
 			return
 		}
-		in = slices.Clone(in[n:])
-		in = slices.Grow(in, 1<<20)
+		in = in[:copy(in, in[n:])]
 	}
 }
 
