@@ -127,9 +127,9 @@ func (c *conn) attachReceiver(link *engine.Link, a *frame.Attach) (engine.LinkHa
 		return nil, err
 	}
 	source.Filter = filters
-	held := c.l.cfg.leaseSource(&source)
 	answer := frame.Attach{Source: &source}
 	if place.live != "" {
+		source.ExpiryPolicy, source.Timeout = frame.ExpireLinkDetach, 0
 		return c.attachLive(link, place.live, answer)
 	}
 	switch {
@@ -138,8 +138,12 @@ func (c *conn) attachReceiver(link *engine.Link, a *frame.Attach) (engine.LinkHa
 	case c.l.parts.Groups == nil:
 		return nil, refuse(frame.NotFound, "There are no records of Kafka here")
 	}
+	settled := a.SenderSettleMode == frame.SendSettled
+	if settled { // there is nothing to come back to
+		source.Timeout = 0
+	}
 	r := &receiver{c: c, link: link, key: c.keyOf(link), place: place, start: from, answer: answer, address: source.Address.V,
-		codec: c.l.codecDown(place.topic), settled: a.SenderSettleMode == frame.SendSettled, outcome: source.DefaultOutcome, lease: held}
+		codec: c.l.codecDown(place.topic), settled: settled, outcome: source.DefaultOutcome, lease: c.l.cfg.leaseSource(&source)}
 	if from := c.claim(r.key, r); from.receiver == nil || !r.resume(from.receiver) {
 		from.forget()
 		c.join(r)

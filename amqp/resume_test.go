@@ -247,6 +247,30 @@ func TestReceiversThatDoNotComeBack(t *testing.T) {
 	}
 }
 
+// Where there is nothing to come back to, nothing is granted; the position of a group outlives all (P4).
+func TestWhatIsGrantedToReceivers(t *testing.T) {
+	b := run(t, setup{})
+	w := b.wired("c")
+	for i, c := range []struct {
+		address string
+		settled frame.SenderSettleMode
+		asked   frame.Symbol
+		granted frame.Source
+	}{
+		{"t/group.id/g", frame.SendUnsettled, frame.ExpireSessionEnd, frame.Source{ExpiryPolicy: frame.ExpireSessionEnd, Timeout: 60, Durable: 1}},
+		{"t/group.id/g", frame.SendSettled, frame.ExpireSessionEnd, frame.Source{ExpiryPolicy: frame.ExpireLinkDetach, Durable: 1}},
+		{"t/group.id/g", frame.SendSettled, frame.ExpireNever, frame.Source{ExpiryPolicy: frame.ExpireNever, Durable: 1}},
+		{"live/x", frame.SendUnsettled, frame.ExpireNever, frame.Source{ExpiryPolicy: frame.ExpireLinkDetach}},
+	} {
+		a := down(60)
+		a.Name, a.Handle, a.SenderSettleMode = fmt.Sprint(i), uint32(i), c.settled
+		a.Source = &frame.Source{Address: frame.Some(c.address), ExpiryPolicy: c.asked, Timeout: 60, Durable: min(2*c.granted.Durable, 2)}
+		if got := w.attach(a).Source; got.ExpiryPolicy != c.granted.ExpiryPolicy || got.Timeout != c.granted.Timeout || got.Durable != c.granted.Durable {
+			t.Errorf("%s, mode %d, %s: granted %v", c.address, c.settled, c.asked, got)
+		}
+	}
+}
+
 // [AMQP 2.6.13, 2.7.3] What is not known is not in the answer, and the client sends it again: after the time, after kill -9 of
 // Linkspan, for another user, another container, another link, or when it attaches anew. Nothing is lost (P5).
 func TestNothingIsKnown(t *testing.T) {
