@@ -22,7 +22,7 @@ type device struct {
 	got     []delivery
 	unacked []Delivery // QoS 1 and 2, without what they borrow
 	why     []Reason
-	ended   func() // called at Disconnect, nil: nothing
+	ended   func()        // called at Disconnect, nil: nothing
 	changed chan struct{} // a token: got has grown
 }
 
