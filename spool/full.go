@@ -11,7 +11,7 @@ import (
 // Room reports whether there is room for m where it would go now. See [linkspan.Bounded].
 func (s *Spool) Room(m *linkspan.Message) bool {
 	if m != nil && m.Route != "" {
-		l := s.byName[m.Route]
+		l := s.lane(m.Route)
 		if l == nil {
 			return !s.hold.Load() && s.parts.To.Room(m)
 		}

@@ -64,7 +64,7 @@ type lane struct {
 // Send takes custody of m as the lane of m.Route says. What has a Route without a lane goes to Kafka directly. It never
 // blocks for longer than it takes to copy.
 func (s *Spool) Send(ctx context.Context, m *linkspan.Message, done func(error)) {
-	l := s.byName[m.Route]
+	l := s.lane(m.Route)
 	if l == nil {
 		s.parts.To.Send(ctx, m, done)
 		return

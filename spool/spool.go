@@ -281,6 +281,17 @@ func (s *Spool) close() error {
 // Recovery says what was found on disk, and what was cut.
 func (s *Spool) Recovery() journal.Recovery { return s.recovery }
 
+// lane returns the lane of a route, nil where it has none. Mostly there are few, and the name is the very string that the lane has: then it is
+// there without a hash.
+func (s *Spool) lane(route string) *lane {
+	for _, l := range s.lanes[:min(len(s.lanes), 4)] {
+		if l.Name == route {
+			return l
+		}
+	}
+	return s.byName[route]
+}
+
 // newDrain returns a drain, with all lanes on one walk from the first message that is not settled.
 func (s *Spool) newDrain() *drain {
 	d := &drain{s: s}
