@@ -23,12 +23,12 @@ func bounded(t *testing.T, l *harness.Linkspan, megabytes int64) {
 	}
 }
 
-// P6, AKB-A10: a topic of 200 MB, a twentieth of it on the wire, and receivers that give no credit, and others that give credit for all of it and do not read: their process is
+// P6, AKB-A10: a topic of 100 MB, a twentieth of it on the wire, and receivers that give no credit, and others that give credit for all of it and do not read: their process is
 // stopped, and then killed. The memory of Linkspan is bounded, another receiver gets all of it meanwhile, and senders go on. The groups of those who took nothing
 // are where they were.
 func TestAMQPMemory_AKB_A10(t *testing.T) {
 	t.Parallel()
-	const devices, count, size, groups = 20, 1000, 10_000, 4
+	const devices, count, size, groups = 10, 1000, 10_000, 4
 	from, aside := topic(t, world.kafka, "amqp-plenty", 3), topic(t, world.kafka, "amqp-aside", 1)
 	plenty(t, from, devices, count, size)
 	l := start(t, 1, func(p []int) string {
@@ -98,11 +98,11 @@ func plenty(t *testing.T, topic string, devices int, count uint64, size int) {
 	}
 }
 
-// P1, P3, P6, SPK-A5, AKB-A3: Kafka is stopped while senders have 250 MB to send, and one many small messages. Nobody has more under way than there was
+// P1, P3, P6, SPK-A5, AKB-A3: Kafka is stopped while senders have 150 MB to send, and one many small messages. Nobody has more under way than there was
 // credit for, which is used up; the memory of Linkspan is bounded, and all connections live. When Kafka goes on, all is accepted, in order, once.
 func TestAMQPBackPressure_SPK_A5(t *testing.T) {
 	t.Parallel()
-	const credit = 500
+	const credit = 200
 	kafka := startKafka(t, 1)
 	in, small := topic(t, kafka, "amqp-large", 3), topic(t, kafka, "amqp-small", 1)
 	l := start(t, 1, func(p []int) string {
@@ -111,7 +111,7 @@ func TestAMQPBackPressure_SPK_A5(t *testing.T) {
 	})
 	url := func() string { return "amqp://" + l.Addr(0) }
 	few := launchSenders(t, 1, 0, &harness.AMQPPublisher{URL: url, Address: small, Window: 10_000, Pace: time.Millisecond})
-	many := launchSenders(t, 10, 500, &harness.AMQPPublisher{URL: url, Address: in, Window: 10_000, Size: 50_000})
+	many := launchSenders(t, 10, 300, &harness.AMQPPublisher{URL: url, Address: in, Window: 10_000, Size: 50_000})
 	few.accepted(t, 100)
 	many.accepted(t, 300)
 	must(t, kafka.Brokers[0].Freeze())
