@@ -44,7 +44,6 @@ type conn struct {
 
 	entered   int64        // messages that went into the windows of senders
 	uncounted tally        // what of them the stats do not have yet
-	settled   atomic.Int64 // of entered
 	unsettled atomic.Int64 // sent to receivers of groups and not settled
 	busy      atomic.Bool  // the reader will look at the engine before it waits
 	blocked   atomic.Bool  // the reader waits for room in the engine's output
@@ -52,6 +51,9 @@ type conn struct {
 
 	joins joins
 	left  []*suspended // links, some of which the client may have again
+
+	_       [64]byte     // who settles is on another processor, and writes below
+	settled atomic.Int64 // of entered
 }
 
 var (

@@ -29,14 +29,16 @@ type sender struct {
 	window  *linkspan.Window[*engine.Delivery]
 	backlog []held // oldest first
 	bytes   int    // in backlog
-	full    atomic.Bool
-	owed    atomic.Uint32 // credit to be given back
 
 	codec   codec.Codec // for messages to codecOf
 	codecOf string
 
 	handing sync.Mutex // held while the sink is handed a message
 	gone    bool       // guarded by handing: nothing is handed on any more
+
+	_    [64]byte      // who settles is on another processor, and writes below
+	owed atomic.Uint32 // credit to be given back
+	full atomic.Bool   // it is not: there is a backlog
 }
 
 // held is a message that waits for room.
