@@ -112,12 +112,12 @@ type ConsumerSettings struct {
 	FetchMaxPartitionBytes int32 `yaml:"fetch_max_partition_bytes"`
 	// FetchMinBytes is what a broker waits for, up to FetchMaxWait, before it answers. Default 1. Kafka: fetch.min.bytes.
 	FetchMinBytes int32 `yaml:"fetch_min_bytes"`
-	// FetchMaxWait is how long a broker holds back an answer for want of FetchMinBytes, for AMQP receivers 250ms at most.
-	// Default 5s, at least 10ms.
+	// FetchMaxWait is how long a broker holds back an answer for want of FetchMinBytes, for AMQP receivers 250ms at most. A partition
+	// that was not fetched for a while, since there was no room for more of it, may have to wait for that. Default 500ms, at least 10ms.
 	// Kafka: fetch.max.wait.ms.
 	FetchMaxWait time.Duration `yaml:"fetch_max_wait"`
-	// MaxInFlight bounds the records of one partition that are handed over and not settled; a partition that reaches it is
-	// paused, others go on. Default 1000, at least 1. Kafka: max.poll.records.
+	// MaxInFlight bounds the records of one partition that are handed over and not settled; a partition that reaches it
+	// waits, others go on. Default 1000, at least 1. Kafka: max.poll.records.
 	MaxInFlight int `yaml:"max_in_flight"`
 	// MaxInFlightBytes bounds the keys, values and headers that are fetched and not settled, of all partitions together; beyond
 	// it nothing is fetched. It may be exceeded by what the brokers send at once. Default 64 MiB (67108864).
@@ -154,7 +154,7 @@ func Default() Config {
 		Consumer: ConsumerSettings{
 			SessionTimeout: 45 * time.Second, RebalanceTimeout: time.Minute, CommitInterval: time.Second,
 			StartOffset: "earliest", IsolationLevel: "read_committed",
-			FetchMaxBytes: 8 << 20, FetchMaxPartitionBytes: 1 << 20, FetchMinBytes: 1, FetchMaxWait: 5 * time.Second,
+			FetchMaxBytes: 8 << 20, FetchMaxPartitionBytes: 1 << 20, FetchMinBytes: 1, FetchMaxWait: 500 * time.Millisecond,
 			MaxInFlight: 1000, MaxInFlightBytes: 64 << 20, DiscoveryInterval: 5 * time.Second, DrainTimeout: 10 * time.Second,
 		},
 		Topics:   TopicSettings{Create: true},

@@ -58,8 +58,8 @@ type ConsumerConfig struct {
 // A group that has no position in a topic begins at StartOffset, which is committed before anything is read; partitions that the topic
 // gets later are read from their beginning.
 //
-// Memory is bounded (P6), that of all which are Apart together: a partition with MaxInFlight records in flight, or with its share
-// of the bytes, is not fetched while others are, and nothing is while MaxInFlightBytes are held. A sink without room, for however
+// Memory is bounded (P6), that of all which are Apart together: a partition that holds eight fetches, or its share of the
+// bytes, is not fetched while others are, and nothing is while MaxInFlightBytes are held. A sink without room, for however
 // long, costs no membership.
 type Consumer struct {
 	c        *Client

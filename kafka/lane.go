@@ -94,7 +94,7 @@ func (l *lane) push(records []*kgo.Record, share int64) {
 
 // resume has the partition fetched again once there is room. Called with l locked.
 func (l *lane) resume() {
-	if l.paused && !l.crowded() {
+	if l.paused && !l.gone && !l.crowded() {
 		l.paused = false
 		l.c.kgo.ResumeFetchPartitions(map[string][]int32{l.topic: {l.partition}})
 	}
@@ -102,17 +102,21 @@ func (l *lane) resume() {
 
 // crowded reports whether the partition is not to be fetched. Called with l locked.
 //
-// A fetch that waits for others does not notice who is resumed, and what it has brought meanwhile is fetched again. So lanes that may
-// stand still each by itself have a deep queue, and are resumed when half of it is left.
+// A fetch that waits for others does not notice who is resumed, and what it has brought meanwhile is fetched again. So a lane has a deep
+// queue, and is resumed when half of it is left. Those that may stand still each by itself have the deepest.
 func (l *lane) crowded() bool {
-	switch {
-	case !l.c.cfg.Apart:
-		return len(l.queue) > l.c.settings.MaxInFlight || l.bytes.Load() >= l.share
-	case l.paused:
-		return l.bytes.Load() >= l.share/2
+	deep := l.share
+	if !l.c.cfg.Apart {
+		deep = min(deep, deepQueue*int64(l.c.settings.FetchMaxPartitionBytes))
 	}
-	return l.bytes.Load() >= l.share
+	if l.paused {
+		deep /= 2
+	}
+	return l.bytes.Load() >= deep
 }
+
+// deepQueue is how many fetches of its partition a lane has room for.
+const deepQueue = 8
 
 // held counts bytes that are fetched and not settled.
 func (l *lane) held(n int64) {
@@ -303,6 +307,7 @@ func (f *flight) done(err error) {
 	l.held(-size)
 	l.mu.Lock()
 	l.away--
+	l.resume()
 	l.mu.Unlock()
 	l.signal()
 }
