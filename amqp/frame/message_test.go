@@ -102,3 +102,35 @@ func TestData(t *testing.T) {
 		t.Errorf("%+v, %v", m.Body, err)
 	}
 }
+
+// TestDecodeLeavesNothing: what was decoded before leaves nothing behind, be it refused in the middle.
+func TestDecodeLeavesNothing(t *testing.T) {
+	full := message(t)
+	small := AppendData(nil, "x")
+	bodies := [][]byte{full, small, full[:len(full)-150], (&Header{Present: true}).Append(nil)}
+	var used Message
+	for _, before := range bodies {
+		for _, b := range bodies {
+			var fresh Message
+			_ = used.Decode(before)
+			if got, want := used.Decode(b), fresh.Decode(b); got != want && got.Error() != want.Error() {
+				t.Fatal(got, want)
+			}
+			if len(used.Body) == 0 {
+				used.Body = nil
+			}
+			if !reflect.DeepEqual(used, fresh) {
+				t.Errorf("got %+v, want %+v", used, fresh)
+			}
+		}
+	}
+	short := Transfer{Handle: 1, DeliveryID: Some(uint32(1)), DeliveryTag: []byte{1}, Payload: small}
+	var transfer Transfer
+	if err := transfer.Decode((&Transfer{Settled: true, More: true, State: State{Kind: Accepted}, Resume: true, Aborted: true, Batchable: true,
+		ReceiverSettleMode: Some(ReceiveSecond)}).Append(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := transfer.Decode(short.Append(nil)); err != nil || !reflect.DeepEqual(transfer, short) {
+		t.Errorf("%v, got %+v, want %+v", err, transfer, short)
+	}
+}
