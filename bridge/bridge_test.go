@@ -104,7 +104,7 @@ func (r *instance) at(scheme string) string {
 // get asks the admin port.
 func (r *instance) get(path string) (status int, body string) {
 	r.t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
 	resp, err := client.Get("http://" + r.Admin + path)
 	if err != nil {
 		r.t.Fatal(err)

@@ -12,15 +12,13 @@ import (
 type site struct {
 	shelf
 	*Router
-	dead  shelf
-	known map[string]string
-	loc   Located
-	ok    bool
-	err   error
-	o     []*outcome
-	next  int64
-	log   []*linkspan.Message // what is parked
-	gone  int                 // what retention has removed of it
+	dead shelf
+	loc  Located
+	ok   bool
+	err  error
+	next int64
+	log  []*linkspan.Message // what is parked
+	gone int                 // what retention has removed of it
 }
 
 func newSite() *site {

@@ -84,11 +84,11 @@ func TestWhile(t *testing.T) {
 	in(t, func(t *testing.T, p *Pressure, room *atomic.Bool, _ *atomic.Int64) {
 		room.Store(true)
 		var w waiter
-		began, patience := time.Now(), time.Duration(0)
+		var patience time.Duration
 		for range 10 {
 			patience = Patience(patience)
 			p.Wait(&w, patience)
-			began = time.Now()
+			began := time.Now()
 			time.Sleep(patience + Interval)
 			synctest.Wait()
 			if took := time.Unix(0, w.lastWoke.Load()).Sub(began); took < patience || took > patience+Interval {

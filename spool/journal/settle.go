@@ -18,7 +18,6 @@ type Backlog struct {
 type partial struct {
 	seg     *segment
 	settled uint64
-	last    uint64 // of the lane in the segment, when it was counted
 	portion
 	first uint64 // the first entry that is not settled
 	begin int64
