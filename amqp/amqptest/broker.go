@@ -29,6 +29,7 @@ type Broker struct {
 	cfg     engine.Config
 	addr    string
 	running sync.WaitGroup
+	killing sync.RWMutex // held while connections end: new ones wait
 
 	mu        sync.Mutex
 	ln        net.Listener // nil: it is stopped
@@ -95,6 +96,8 @@ func (b *Broker) Stop() {
 
 // Kill ends all connections without a word, and returns when their links are gone.
 func (b *Broker) Kill() {
+	b.killing.Lock() // who is back at once does not get ahead of what was there before
+	defer b.killing.Unlock()
 	b.mu.Lock()
 	var all []*served
 	for s := range b.conns {
@@ -200,11 +203,13 @@ func (b *Broker) Serve(nc net.Conn) {
 	cfg := b.cfg
 	cfg.Wake = s.stir
 	s.engine = engine.NewServer(cfg, s)
+	b.killing.RLock()
 	b.mu.Lock()
 	b.conns[s] = true
 	b.opened++
 	stopped := b.ln == nil
 	b.mu.Unlock()
+	b.killing.RUnlock()
 	if stopped {
 		_ = nc.Close()
 	}
