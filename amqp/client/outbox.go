@@ -196,7 +196,10 @@ func (c *Client) finishOne(d *delivery, err error) {
 func (o *outbox) begin(c *conn) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.conn, o.senders, o.wary = c, map[string]*sender{}, map[string]time.Time{}
+	o.conn, o.senders = c, map[string]*sender{}
+	if o.wary == nil { // else who looked for room before the last connection was lost, and sends now, would get ahead (P3)
+		o.wary = map[string]time.Time{}
+	}
 	o.attached = 0
 }
 
