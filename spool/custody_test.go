@@ -45,7 +45,7 @@ func newFar(t *testing.T, ack Ack, hold bool, modes []custody.Mode) *custody.Far
 	k, disk := newCluster(), journaltest.New()
 	k.away(false)
 	cfg := Default()
-	cfg.Dir, cfg.MinFree = "/spool", 0
+	cfg.Dir, cfg.MinFree, cfg.SegmentBytes = "/spool", 0, 1<<20 // the disk is memory
 	s, err := Open(cfg, []Lane{{Name: "a", Ack: ack}}, Parts{To: k, OS: disk, Bury: func(_ context.Context, _ *linkspan.Message, _ error, _ int, done func(error)) {
 		done(nil)
 	}}, slog.New(slog.DiscardHandler))

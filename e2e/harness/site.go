@@ -126,6 +126,9 @@ func (s *Site) Thaw() error { return s.process.Signal(syscall.SIGCONT) }
 // Log returns the end of what it printed.
 func (s *Site) Log() string { return fmt.Sprintf("--- %s\n%s", s.Kind, s.process.Tail(4000)) }
 
+// Said reports whether the broker has printed what, in any of its lives.
+func (s *Site) Said(what string) bool { return strings.Contains(s.process.Log(), what) }
+
 // Close kills the broker. It may be called twice.
 func (s *Site) Close() {
 	s.done.Do(func() {
