@@ -195,7 +195,7 @@ type tally struct{ entered, received int }
 // write ends Hold, and writes what came of it: the engine rings for nothing while it runs.
 func (c *conn) write() {
 	if n := c.uncounted; n != (tally{}) {
-		c.l.stats.InFlight.Handed(n.entered)
+		c.l.stats.InFlight.In(int64(n.entered))
 		c.l.stats.Received.Add(uint64(n.received))
 		c.uncounted = tally{}
 	}

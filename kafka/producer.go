@@ -161,7 +161,7 @@ func (p *Producer) enter(m *linkspan.Message, from string, done func(error)) (*r
 	r := p.records.take()
 	r.fill(m, t, from, n, now)
 	r.done, r.generation = done, p.ages.enter(r.cost(), now)
-	t.records.in(1)
+	t.records.In(1)
 	return r, nil
 }
 
@@ -228,7 +228,7 @@ func (p *Producer) judge(r *record, err error) error {
 
 // end tells who sent r, and gives it up.
 func (p *Producer) end(r *record, err error) {
-	r.topic.records.out(1)
+	r.topic.records.Out(1)
 	p.ages.leave(r.cost(), r.generation)
 	if err != nil {
 		p.refuse(r.done, err)

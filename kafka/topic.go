@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/tally"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -24,7 +25,7 @@ type topic struct {
 	name    string
 	client  atomic.Pointer[kgo.Client] // nil: closed
 	limit   atomic.Int32               // bytes of the largest batch; 0: as configured
-	records Tally                      // in flight: the Kafka client has them, but for those that are held
+	records tally.Tally                // in flight: the Kafka client has them, but for those that are held
 
 	mu     sync.Mutex
 	held   []*record // in order of arrival, while closed

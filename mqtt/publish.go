@@ -61,7 +61,7 @@ func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
 		}
 	}
 	if !ok {
-		c.l.stats.InFlight.Handed(1)
+		c.l.stats.InFlight.In(1)
 		settle(envelope.ErrUserProperties)
 		return true, nil
 	}
@@ -80,7 +80,7 @@ func (c *conn) turnBack() {
 
 // handOn gives the sink a message, unless somebody has ended the connection.
 func (c *conn) handOn(m *linkspan.Message, settle func(error)) error {
-	c.l.stats.InFlight.Handed(1)
+	c.l.stats.InFlight.In(1)
 	c.handing.Lock()
 	if e := c.stopped.Load(); e != nil {
 		c.handing.Unlock()

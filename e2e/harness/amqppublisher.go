@@ -3,7 +3,6 @@ package harness
 import (
 	"context"
 	"fmt"
-	"math"
 	"sync/atomic"
 	"time"
 
@@ -38,17 +37,7 @@ func (p *AMQPPublisher) Unsettled() uint64 {
 }
 
 // last returns the number of the last message to send.
-func (p *AMQPPublisher) last() uint64 {
-	select {
-	case <-p.Enough:
-		return p.sent.Load()
-	default:
-	}
-	if p.Count == 0 {
-		return math.MaxUint64
-	}
-	return p.Count
-}
+func (p *AMQPPublisher) last() uint64 { return lastOf(p.Enough, p.Count, &p.sent) }
 
 // Connections returns how often it has connected.
 func (p *AMQPPublisher) Connections() int64 { return p.connections.Load() }

@@ -52,16 +52,19 @@ func (p *Publisher) Connections() int64 { return p.connections.Load() }
 func (p *Publisher) Pongs() int64 { return p.pongs.Load() }
 
 // last returns the number of the last message to send.
-func (p *Publisher) last() uint64 {
+func (p *Publisher) last() uint64 { return lastOf(p.Enough, p.Count, &p.sent) }
+
+// lastOf returns count, 0 for none, or what was sent once enough is closed.
+func lastOf(enough <-chan struct{}, count uint64, sent *atomic.Uint64) uint64 {
 	select {
-	case <-p.Enough:
-		return p.sent.Load()
+	case <-enough:
+		return sent.Load()
 	default:
 	}
-	if p.Count == 0 {
+	if count == 0 {
 		return math.MaxUint64
 	}
-	return p.Count
+	return count
 }
 
 // Run publishes until all messages are acknowledged, then disconnects. An acknowledgement that breaks the protocol's order

@@ -29,25 +29,6 @@ func (i *intake) begin(sending context.Context, to linkspan.Sink) {
 	i.bounded, _ = to.(linkspan.Bounded)
 }
 
-// InFlight counts what is handed to the sink and not settled. Those who hand over and those who settle run on different processors,
-// so they count apart, in two lines of memory that do not go to and fro.
-type InFlight struct {
-	_       [64]byte
-	handed  atomic.Int64
-	_       [56]byte
-	settled atomic.Int64
-	_       [56]byte
-}
-
-// Handed adds n messages. A reader may count a few at once, after it has handed them over.
-func (f *InFlight) Handed(n int) { f.handed.Add(int64(n)) }
-
-// Load returns how many are in flight.
-func (f *InFlight) Load() int64 {
-	settled := f.settled.Load() // first, so that nothing looks settled that is not
-	return max(f.handed.Load()-settled, 0)
-}
-
 // Send hands m to the sink. The caller counts it as in flight, before its connection ends; done calls Settled.
 func (s *Server) Send(m *linkspan.Message, done func(error)) {
 	s.intake.to.Send(s.intake.sending, m, done)
@@ -66,7 +47,7 @@ func (s *Server) Pressure() *pressure.Pressure { return s.intake.pressure }
 
 // Settled counts a message that is settled, and tells drain of the last.
 func (s *Server) Settled() {
-	s.stats.InFlight.settled.Add(1)
+	s.stats.InFlight.Out(1)
 	if s.Draining() && s.stats.InFlight.Load() == 0 {
 		select {
 		case s.intake.empty <- struct{}{}:

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/tally"
 )
 
 // Config says where a server listens, and what its connections are bound to. There are no defaults.
@@ -49,7 +50,7 @@ type Stats struct {
 
 	Partial atomic.Int64 // bytes held of packets that have not come whole
 
-	InFlight InFlight     // messages handed to the sink and not settled: see [Server.Settled]
+	InFlight tally.Tally  // messages handed to the sink and not settled: see [Server.Settled]
 	Backlog  atomic.Int64 // bytes of messages held back while the sink has no room
 }
 
