@@ -1,14 +1,12 @@
 package client_test
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,65 +133,6 @@ func TestMaxPacketSize(t *testing.T) {
 	}
 	p.Send(publish(0, 0, "a", strings.Repeat("x", 1000)))
 	p.ExpectDisconnect(packet.PacketTooLarge)
-}
-
-// P6: a broker that asks for answers and does not take them is not read any more. Not one answer is missing when it does.
-func TestAnswersAreBounded(t *testing.T) {
-	b := newBroker(t)
-	r := start(t, "mqtt://"+b.addr, version("3.1.1"))
-	p := b.welcome(packet.Connack{})
-	_ = p.Conn.(*net.TCPConn).SetReadBuffer(256 << 10)
-	_ = p.Conn.SetDeadline(time.Now().Add(5 * mqtttest.Patience)) // what the system buffers are a million packets
-	var flood []byte
-	for range 10_000 {
-		flood = (&packet.Ack{Type: packet.PUBREL, PacketID: 1}).Append(flood, packet.V311)
-	}
-	var sent int // PUBREL, the last one with another identifier
-	var enough atomic.Bool
-	over := make(chan error, 1)
-	go func() {
-		for !enough.Load() {
-			n, err := p.Conn.Write(flood)
-			if sent += n / 4; err != nil {
-				over <- err
-				return
-			}
-		}
-		sent++
-		_, err := p.Conn.Write((&packet.Ack{Type: packet.PUBREL, PacketID: 2}).Append(nil, packet.V311))
-		over <- err
-	}()
-	stalled := func() bool { return r.Stats().Stalled.Load() > 0 }
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !stalled() && r.Stats().BytesIn.Load() < 64<<20 {
-		select {
-		case err := <-over: // at the connection's deadline, if not before
-			t.Fatalf("the flood has ended after %d bytes: %v; %+v", r.Stats().BytesIn.Load(), err, r.Status())
-		case <-tick.C:
-		}
-	}
-	if !stalled() {
-		t.Fatal("it reads on and on")
-	}
-	enough.Store(true)
-	last := (&packet.Ack{Type: packet.PUBCOMP, PacketID: 2}).Append(nil, packet.V311)
-	answers := 0
-	for buf, tail := make([]byte, 1<<20), []byte(nil); !bytes.Equal(tail, last); {
-		n, err := p.Conn.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		tail = append(tail, buf[:n]...)
-		tail = tail[max(0, len(tail)-len(last)):]
-		answers += n
-	}
-	if err := <-over; err != nil {
-		t.Fatal(err)
-	}
-	if answers != sent*len(last) {
-		t.Errorf("%d bytes of answers to %d", answers, sent)
-	}
 }
 
 // P2: a message may come for what a probe subscribes to.
