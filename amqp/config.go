@@ -3,7 +3,6 @@ package amqp
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"time"
 
@@ -16,16 +15,8 @@ import (
 
 // ListenerConfig says where and how clients may connect. [DefaultListenerConfig] has the defaults.
 type ListenerConfig struct {
-	// Name is the endpoint's name, which messages carry as where they came from.
-	Name string `yaml:"-"`
-	// URL is where to listen: amqp://HOST:PORT, amqps://, amqpws://HOST:PORT/PATH or amqpwss://. Without HOST all addresses,
-	// without PORT 5672, 5671, 80 and 443, without PATH any.
-	URL string `yaml:"listen"`
-	// TLS is for amqps and amqpwss.
-	TLS TLSConfig `yaml:"tls"`
-	// Origins are the web pages that may connect by WebSocket, as a browser's Origin header names them:
-	// https://example.org. Default: any. What is no browser sends no Origin and is always let in.
-	Origins []string `yaml:"origins"`
+	wire.Settings `yaml:",inline"`
+
 	// SASL says who may connect. Default: anyone.
 	SASL SASLConfig `yaml:"sasl"`
 
@@ -46,9 +37,6 @@ type ListenerConfig struct {
 	// together have the sum of theirs.
 	MaxGroups int `yaml:"max_groups"`
 
-	// MaxConnections bounds the connections that are open at a time; more are closed at once. Default 0: as many as the
-	// system allows.
-	MaxConnections int `yaml:"max_connections"`
 	// MaxFrameSize is the largest frame in bytes that a client may send, and it is told so; a longer one ends its connection with
 	// amqp:connection:framing-error. Default 64 KiB; at least 512.
 	MaxFrameSize uint32 `yaml:"max_frame_size"`
@@ -74,28 +62,9 @@ type ListenerConfig struct {
 	// IdleTimeout is how long a client may send nothing at all, not even an empty frame; it is told so. Default 60s; 0: for ever. What
 	// the client asks for itself holds as well.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
-	// ConnectTimeout is how long a client may take from the TCP connection to its open frame, TLS, WebSocket and SASL included.
-	// Default 10s.
-	ConnectTimeout time.Duration `yaml:"connect_timeout"`
-	// WriteTimeout is how long a client may take none of the bytes that wait for it before it is disconnected. Default 30s.
-	WriteTimeout time.Duration `yaml:"write_timeout"`
-	// DrainTimeout is how long a stop waits for messages that are not settled yet. Default 10s.
-	DrainTimeout time.Duration `yaml:"drain_timeout"`
-
-	// MaxOutgoing is how many bytes may wait to be written to one client; one message always may. Default 64 KiB. Beyond it
-	// messages wait in Kafka, or in the session, and a client that only asks and never listens is not read any more.
-	MaxOutgoing int `yaml:"max_outgoing"`
-	// MaxBacklog is how many bytes of messages one connection may hold back while Kafka takes none. Default 256 KiB, and one
-	// message more. Beyond it the client is not read any more.
-	MaxBacklog int `yaml:"max_backlog"`
-	// MaxBacklogTotal is the same for all connections of the listener together. Default 256 MiB.
-	MaxBacklogTotal int `yaml:"max_backlog_total"`
 	// MaxPartial is how many bytes of messages that have not come whole one connection may hold. Default 4 MiB. Beyond it the
 	// connection ends with amqp:resource-limit-exceeded.
 	MaxPartial int `yaml:"max_partial"`
-	// MaxPartialTotal is how many bytes of frames that have not come whole all connections of the listener may hold together.
-	// Default 128 MiB. Beyond it a connection that sends more of one ends.
-	MaxPartialTotal int `yaml:"max_partial_total"`
 }
 
 // SASLConfig says who may connect, and how they prove it.
@@ -119,8 +88,7 @@ const (
 // DefaultListenerConfig returns the defaults, for any address on port 5672.
 func DefaultListenerConfig() ListenerConfig {
 	return ListenerConfig{
-		Name:              "amqp",
-		URL:               "amqp://:5672",
+		Settings:          wire.DefaultSettings("amqp", "amqp://:5672"),
 		Codec:             "native",
 		Credit:            1000,
 		Unsettled:         10000,
@@ -134,14 +102,7 @@ func DefaultListenerConfig() ListenerConfig {
 		MaxSuspended:      1000,
 		MaxSuspendedTotal: 64 << 20,
 		IdleTimeout:       time.Minute,
-		ConnectTimeout:    10 * time.Second,
-		WriteTimeout:      30 * time.Second,
-		DrainTimeout:      10 * time.Second,
-		MaxOutgoing:       64 << 10,
-		MaxBacklog:        256 << 10,
-		MaxBacklogTotal:   256 << 20,
 		MaxPartial:        4 << 20,
-		MaxPartialTotal:   128 << 20,
 	}
 }
 
@@ -162,22 +123,14 @@ func (c *ListenerConfig) offered() []string {
 
 // Validate returns what is wrong with c, all of it. It reads no files.
 func (c *ListenerConfig) Validate() error {
-	var errs []error
+	errs := []error{c.Check(address.AMQP())}
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	a, err := c.address()
-	if err != nil {
-		errs = append(errs, err)
-	} else if a.TLS {
-		check(c.TLS.Cert != "" && c.TLS.Key != "", "tls.cert and tls.key: %s needs both", c.URL)
-	} else {
-		check(c.TLS == TLSConfig{}, "tls: %s is not encrypted; use amqps:// or amqpwss://", c.URL)
-	}
 	errs = append(errs, c.validateSASL())
-	_, err = codec.ByName(c.Codec)
+	_, err := codec.ByName(c.Codec)
 	check(err == nil, "codec: %v", err)
 	check(c.Surplus == SurplusIdle || c.Surplus == SurplusDetach, "surplus: %q is neither idle nor detach", c.Surplus)
 	check(c.MaxFrameSize >= 512, "max_frame_size: %d is less than 512", c.MaxFrameSize) // [AMQP 2.3.1]
@@ -189,26 +142,18 @@ func (c *ListenerConfig) Validate() error {
 		{"credit", int(c.Credit), 1},
 		{"unsettled", c.Unsettled, 1},
 		{"max_groups", c.MaxGroups, 1},
-		{"max_connections", c.MaxConnections, 0},
 		{"max_message_size", c.MaxMessageSize, 512},
 		{"max_sessions", c.MaxSessions, 1},
 		{"max_links", c.MaxLinks, 1},
 		{"max_suspended", c.MaxSuspended, 0},
 		{"max_suspended_total", c.MaxSuspendedTotal, 0},
-		{"max_outgoing", c.MaxOutgoing, 1},
-		{"max_backlog", c.MaxBacklog, 0},
-		{"max_backlog_total", c.MaxBacklogTotal, 0},
 		{"max_partial", c.MaxPartial, 1},
-		{"max_partial_total", c.MaxPartialTotal, 1},
 	} {
 		check(bound.value >= bound.least, "%s: %d is less than %d", bound.key, bound.value, bound.least)
 	}
 	check(c.MaxSessions <= 1<<16, "max_sessions: %d is more than %d", c.MaxSessions, 1<<16)
 	check(c.IdleTimeout == 0 || c.IdleTimeout >= time.Second, "idle_timeout: %v is less than 1s", c.IdleTimeout)
 	check(c.ResumeTimeout == 0 || c.ResumeTimeout >= time.Second && c.ResumeTimeout <= 24*time.Hour, "resume_timeout: %v is not between 1s and 24h", c.ResumeTimeout)
-	check(c.ConnectTimeout > 0, "connect_timeout: must be positive")
-	check(c.WriteTimeout > 0, "write_timeout: must be positive")
-	check(c.DrainTimeout >= 0, "drain_timeout: %v is negative", c.DrainTimeout)
 	return errors.Join(errs...)
 }
 
@@ -236,20 +181,6 @@ func (c *ListenerConfig) validateSASL() error {
 
 // HostPort returns where c listens, HOST:PORT. HOST is empty for all addresses.
 func (c *ListenerConfig) HostPort() (string, error) {
-	a, err := c.address()
+	a, err := c.Address(address.AMQP())
 	return a.HostPort(), err
-}
-
-func (c *ListenerConfig) address() (a address.Address, err error) {
-	u, err := url.Parse(c.URL)
-	if err != nil {
-		return a, fmt.Errorf("listen: %q is no address; write amqp://:5672, or HOST in front of the colon", c.URL)
-	}
-	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return a, fmt.Errorf("listen: %q has more than scheme, host, port and path", c.URL)
-	}
-	if a, err = address.AMQP().Of(u); err != nil {
-		return a, fmt.Errorf("listen: %q: %w; write amqp://:5672", c.URL, err)
-	}
-	return a, nil
 }

@@ -20,7 +20,8 @@ func TestHostPort(t *testing.T) {
 		"amqp://:5672": ":5672", "amqp://h": "h:5672", "amqps://h": "h:5671", "amqpws://h": "h:80", "amqpwss://h/p": "h:443",
 		"amqp://[::1]:1/": "[::1]:1",
 	} {
-		cfg := ListenerConfig{URL: url}
+		cfg := DefaultListenerConfig()
+		cfg.URL = url
 		if got, err := cfg.HostPort(); err != nil || got != want {
 			t.Errorf("%s: %s, %v", url, got, err)
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/linkspan/linkspan/amqp/engine/sasl"
 	"github.com/linkspan/linkspan/amqp/frame"
 	"github.com/linkspan/linkspan/group"
+	"github.com/linkspan/linkspan/internal/address"
 	"github.com/linkspan/linkspan/internal/wire"
 	"github.com/linkspan/linkspan/session"
 )
@@ -73,27 +74,17 @@ func Listen(cfg ListenerConfig, parts Parts, log *slog.Logger) (*Listener, error
 	}
 	l.engine = cfg.engine()
 	l.links.cfg, l.links.stats = &l.cfg, &l.stats
-	a, _ := cfg.address()
+	at, _ := cfg.Address(address.AMQP())
 	w := wire.Config{
-		HostPort:         a.HostPort(),
-		MaxConnections:   cfg.MaxConnections,
-		HandshakeTimeout: cfg.ConnectTimeout,
-		WriteTimeout:     cfg.WriteTimeout,
-		MaxOutgoing:      cfg.MaxOutgoing,
-		MaxPartialTotal:  cfg.MaxPartialTotal,
-		DrainTimeout:     cfg.DrainTimeout,
-		Stopping:         errStopping,
+		Settings:     cfg.Settings,
+		At:           at,
+		Subprotocols: []string{"amqp", "AMQPWSB10"},
+		Stopping:     errStopping,
 		New: func() (*wire.Conn, wire.Protocol) {
 			c := &conn{l: l}
 			return &c.Conn, c
 		},
 		Scratch: func() any { return new(work) },
-	}
-	if a.TLS {
-		w.TLS = &cfg.TLS
-	}
-	if a.WebSocket {
-		w.WebSocket = &wire.WebSocket{Path: a.Path, Protocols: []string{"amqp", "AMQPWSB10"}, Origins: cfg.Origins}
 	}
 	if l.server, err = wire.Listen(w, &l.stats.Stats, l.log); err != nil {
 		return nil, err

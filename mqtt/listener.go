@@ -12,6 +12,7 @@ import (
 	"net"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/address"
 	"github.com/linkspan/linkspan/internal/wire"
 	"github.com/linkspan/linkspan/session"
 )
@@ -39,24 +40,14 @@ func Listen(cfg ListenerConfig, reg *session.Registry, log *slog.Logger) (*Liste
 	}
 	l := &Listener{cfg: cfg, registry: reg, log: log.With("endpoint", cfg.Name)}
 	l.settleQoS0 = l.settled
-	a, _ := cfg.address()
+	at, _ := cfg.Address(address.MQTT())
 	w := wire.Config{
-		HostPort:         a.HostPort(),
-		MaxConnections:   cfg.MaxConnections,
-		HandshakeTimeout: cfg.ConnectTimeout,
-		WriteTimeout:     cfg.WriteTimeout,
-		MaxOutgoing:      cfg.MaxOutgoing,
-		MaxPartialTotal:  cfg.MaxPartialTotal,
-		DrainTimeout:     cfg.DrainTimeout,
-		Stopping:         endStopping,
-		New:              l.connection,
-		Scratch:          func() any { return new(work) },
-	}
-	if a.TLS {
-		w.TLS = &cfg.TLS
-	}
-	if a.WebSocket {
-		w.WebSocket = &wire.WebSocket{Path: a.Path, Protocols: []string{"mqtt", "mqttv3.1"}, Origins: cfg.Origins}
+		Settings:     cfg.Settings,
+		At:           at,
+		Subprotocols: []string{"mqtt", "mqttv3.1"},
+		Stopping:     endStopping,
+		New:          l.connection,
+		Scratch:      func() any { return new(work) },
 	}
 	var err error
 	if l.server, err = wire.Listen(w, &l.stats.Stats, l.log); err != nil {

@@ -52,6 +52,9 @@ func (f Family) Encrypted() string { return f.known[1].name + ":// or " + f.know
 // Example returns an address to dial.
 func (f Family) Example() string { return f.known[0].name + "://HOST:" + f.known[0].port }
 
+// Everywhere returns an address to listen on, which is all of the machine's.
+func (f Family) Everywhere() string { return f.known[0].name + "://:" + f.known[0].port }
+
 // Of reads SCHEME://HOST:PORT, with /PATH for a WebSocket. What else u may hold, such as a user, is for the caller to look
 // at. An error says what is wrong, and not with which address.
 func (f Family) Of(u *url.URL) (Address, error) {

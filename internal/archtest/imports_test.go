@@ -40,7 +40,7 @@ var picture = map[string][]string{
 	"internal/dial":           {".", "internal/address", "internal/websocket"},
 	"internal/pressure":       {},
 	"internal/tally":          {},
-	"internal/wire":           {".", "internal/pressure", "internal/tally", "internal/websocket"},
+	"internal/wire":           {".", "internal/address", "internal/pressure", "internal/tally", "internal/websocket"},
 	"internal/configdoc":      {"bridge"},
 	"internal/outage":         {},
 	"bench":                   {"*"},

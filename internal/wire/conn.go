@@ -80,7 +80,7 @@ func (c *Conn) SetReadDeadline(t time.Time) { _ = c.sock.SetReadDeadline(t) }
 
 // open does the handshakes. It has a goroutine of its own so that the stack they need is gone when the connection lives on.
 func (c *Conn) open() {
-	limit := c.Born().Add(c.s.cfg.HandshakeTimeout)
+	limit := c.Born().Add(c.s.cfg.ConnectTimeout)
 	_ = c.sock.SetDeadline(limit)
 	if c.s.Draining() { // and perhaps the wake was before the deadline
 		c.Wake()
@@ -92,8 +92,8 @@ func (c *Conn) open() {
 		under, err = c.handshakeTLS()
 		rw = c.tls
 	}
-	if err == nil && c.s.cfg.WebSocket != nil {
-		err = c.upgrade(rw, c.s.cfg.WebSocket)
+	if err == nil && c.s.cfg.At.WebSocket {
+		err = c.upgrade(rw)
 	}
 	if err != nil {
 		c.s.stats.Failed.Add(1)

@@ -13,7 +13,12 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/linkspan/linkspan/internal/address"
 )
+
+// local is an address of this machine, on a free port.
+func local() address.Address { return address.Address{Host: "127.0.0.1", Port: "0"} }
 
 // lines is a protocol for tests: each line is answered with itself, and the line "bye" ends the connection. It adds answers as
 // they come, or keeps them for Output.
@@ -107,7 +112,7 @@ func (k *kept) Output(b []byte) []byte {
 func (l *lines) Late() error {
 	limit := time.Time{}
 	if l.said == 0 {
-		limit = l.Born().Add(l.s.cfg.HandshakeTimeout)
+		limit = l.Born().Add(l.s.cfg.ConnectTimeout)
 	}
 	if !limit.IsZero() && !time.Now().Before(limit) {
 		return errLate
@@ -148,8 +153,8 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 func start(t testing.TB, keep bool, change ...func(*Config)) *trial {
 	t.Helper()
 	tr := &trial{ended: make(chan error, 100)}
-	cfg := Config{HostPort: "127.0.0.1:0", HandshakeTimeout: time.Minute, WriteTimeout: time.Minute,
-		MaxOutgoing: 64 << 10, MaxPartialTotal: 16 << 20, DrainTimeout: time.Minute, Stopping: errStopping}
+	cfg := Config{Settings: DefaultSettings("lines", ""), At: local(), Stopping: errStopping}
+	cfg.ConnectTimeout, cfg.WriteTimeout, cfg.DrainTimeout, cfg.MaxPartialTotal = time.Minute, time.Minute, time.Minute, 16<<20
 	cfg.New = func() (*Conn, Protocol) {
 		if keep {
 			k := &kept{lines: lines{t: tr}}

@@ -12,21 +12,17 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/address"
 	"github.com/linkspan/linkspan/internal/tally"
 )
 
 // Config says where a server listens, and what its connections are bound to. There are no defaults.
 type Config struct {
-	HostPort  string     // HOST:PORT; without HOST all addresses
-	TLS       *TLSConfig // nil: plain
-	WebSocket *WebSocket // nil: none
-
-	MaxConnections   int           // open at a time; more are closed at once; 0: as many as the system allows
-	HandshakeTimeout time.Duration // from the TCP connection to the first deadline that the protocol sets
-	WriteTimeout     time.Duration // how long a peer may take none of the bytes that wait for it
-	MaxOutgoing      int           // bytes that may wait for one peer
-	MaxPartialTotal  int           // bytes of packets that are not whole, of all connections together
-	DrainTimeout     time.Duration // how long Run waits for connections and messages that are not settled
+	Settings
+	// At is where to listen, from the URL of Settings.
+	At address.Address
+	// Subprotocols of WebSocket that are spoken, at least one; the peer's first choice of them counts.
+	Subprotocols []string
 
 	// Stopping is what Protocol.Stop is told after DrainTimeout.
 	Stopping error
@@ -86,12 +82,12 @@ func Listen(cfg Config, stats *Stats, log *slog.Logger) (*Server, error) {
 		return in
 	}
 	var err error
-	if cfg.TLS != nil {
-		if s.tls, err = serverTLS(*cfg.TLS, log); err != nil {
+	if cfg.At.TLS {
+		if s.tls, err = serverTLS(cfg.TLS, log); err != nil {
 			return nil, err
 		}
 	}
-	if s.socket, err = net.Listen("tcp", cfg.HostPort); err != nil {
+	if s.socket, err = net.Listen("tcp", cfg.At.HostPort()); err != nil {
 		return nil, err
 	}
 	return s, nil

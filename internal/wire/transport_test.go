@@ -68,7 +68,9 @@ func TestFilesOfTLS(t *testing.T) {
 		"no authorities":            {Cert: cert, Key: key, ClientCA: nothing},
 		"a key for the authorities": {Cert: cert, Key: key, ClientCA: key},
 	} {
-		if s, err := Listen(Config{HostPort: "127.0.0.1:0", TLS: &cfg}, new(Stats), quiet); err == nil {
+		at := local()
+		at.TLS = true
+		if s, err := Listen(Config{Settings: Settings{TLS: cfg}, At: at}, new(Stats), quiet); err == nil {
 			t.Errorf("%s: no error", name)
 			_ = s.Close()
 		}
@@ -79,7 +81,7 @@ func TestFilesOfTLS(t *testing.T) {
 func TestNoTLS(t *testing.T) {
 	a := wiretest.NewAuthority(t)
 	cert, key := a.Issue("server")
-	tr := start(t, true, func(c *Config) { c.TLS = &TLSConfig{Cert: cert, Key: key} })
+	tr := start(t, true, func(c *Config) { c.At.TLS, c.TLS = true, TLSConfig{Cert: cert, Key: key} })
 	nc := tr.dial(t)
 	say(t, nc, "hello, this is no handshake\n")
 	mqtttest.Until(t, "it has failed", func() bool { return tr.stats.Failed.Load() == 1 && tr.stats.Open.Load() == 0 })
@@ -91,7 +93,8 @@ func TestControlFrames(t *testing.T) {
 	cert, key := a.Issue("server", "127.0.0.1")
 	both(t, func(t *testing.T, keep bool) {
 		tr := start(t, keep, func(c *Config) {
-			c.TLS, c.WebSocket = &TLSConfig{Cert: cert, Key: key}, &WebSocket{Protocols: []string{"lines"}}
+			c.At.TLS, c.TLS = true, TLSConfig{Cert: cert, Key: key}
+			c.At.WebSocket, c.Subprotocols = true, []string{"lines"}
 		})
 		nc := tls.Client(tr.dial(t), wiretest.Trust(t, a.File))
 		wiretest.WebSocket(t, nc, "lines", "/")

@@ -31,8 +31,8 @@ func both(t *testing.T, f func(t *testing.T, keep bool)) {
 func TestLines(t *testing.T) {
 	a := wiretest.NewAuthority(t)
 	cert, key := a.Issue("server", "127.0.0.1")
-	secure := func(c *Config) { c.TLS = &TLSConfig{Cert: cert, Key: key} }
-	webSocket := func(c *Config) { c.WebSocket = &WebSocket{Protocols: []string{"other", "mqtt"}} }
+	secure := func(c *Config) { c.At.TLS, c.TLS = true, TLSConfig{Cert: cert, Key: key} }
+	webSocket := func(c *Config) { c.At.WebSocket, c.Subprotocols = true, []string{"other", "mqtt"} }
 	client := a.Client()
 	client.ServerName = "127.0.0.1"
 	both(t, func(t *testing.T, keep bool) {
@@ -155,13 +155,13 @@ func TestCrowded(t *testing.T) {
 func TestSilence(t *testing.T) {
 	a := wiretest.NewAuthority(t)
 	cert, key := a.Issue("server", "127.0.0.1")
-	soon := func(c *Config) { c.HandshakeTimeout = 20 * time.Millisecond }
+	soon := func(c *Config) { c.ConnectTimeout = 20 * time.Millisecond }
 	tr := start(t, true, soon)
 	hearEnd(t, tr.dial(t), "")
 	if err := <-tr.ended; err != errLate {
 		t.Errorf("ended with %v", err)
 	}
-	tr = start(t, true, soon, func(c *Config) { c.TLS = &TLSConfig{Cert: cert, Key: key} })
+	tr = start(t, true, soon, func(c *Config) { c.At.TLS, c.TLS = true, TLSConfig{Cert: cert, Key: key} })
 	hearEnd(t, tr.dial(t), "")
 	if n := tr.stats.Failed.Load(); n != 1 {
 		t.Errorf("%d handshakes failed", n)
@@ -172,7 +172,7 @@ func TestSilence(t *testing.T) {
 func TestClientCertificate(t *testing.T) {
 	a := wiretest.NewAuthority(t)
 	cert, key := a.Issue("server", "127.0.0.1")
-	tr := start(t, true, func(c *Config) { c.TLS = &TLSConfig{Cert: cert, Key: key, ClientCA: a.File} })
+	tr := start(t, true, func(c *Config) { c.At.TLS, c.TLS = true, TLSConfig{Cert: cert, Key: key, ClientCA: a.File} })
 	pair, err := tls.LoadX509KeyPair(a.Issue("peer"))
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +201,8 @@ func TestClientCertificate(t *testing.T) {
 // A peer has to speak one of the protocols at the right place [RFC 6455, 4.2.2].
 func TestUpgradeRefused(t *testing.T) {
 	tr := start(t, true, func(c *Config) {
-		c.WebSocket = &WebSocket{Path: "/here", Protocols: []string{"mqtt"}, Origins: []string{"https://example.org"}}
+		c.At.WebSocket, c.At.Path = true, "/here"
+		c.Subprotocols, c.Origins = []string{"mqtt"}, []string{"https://example.org"}
 	})
 	speaks := "Sec-WebSocket-Protocol: other, mqtt"
 	for _, test := range []struct {
@@ -309,7 +310,7 @@ func (f *flaky) Close() error {
 // A system without file descriptors is waited for, and said once.
 func TestAcceptGoesOn(t *testing.T) {
 	var log mqtttest.Log
-	s, err := Listen(Config{HostPort: "127.0.0.1:0"}, new(Stats), slog.New(slog.NewTextHandler(&log, nil)))
+	s, err := Listen(Config{At: local()}, new(Stats), slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,7 +354,7 @@ func TestEnframe(t *testing.T) {
 // Packets longer than the shared buffer get room as they come, at most twice what is there, and what is left of a
 // buffer survives rest.
 func TestInputGrowsWithWhatArrives(t *testing.T) {
-	s, err := Listen(Config{HostPort: "127.0.0.1:0", MaxPartialTotal: 1 << 30, Scratch: func() any { return new(int) }}, new(Stats), quiet)
+	s, err := Listen(Config{At: local(), Settings: Settings{MaxPartialTotal: 1 << 30}, Scratch: func() any { return new(int) }}, new(Stats), quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,23 +11,17 @@ import (
 	"github.com/linkspan/linkspan/internal/websocket"
 )
 
-// WebSocket says who may have one.
-type WebSocket struct {
-	Path      string   // where it is; "": anywhere
-	Protocols []string // that are spoken, at least one; the peer's first choice of them counts
-	Origins   []string // the web pages that may connect; none: any
-}
-
 // maxUpgrade is how many bytes a peer may send as HTTP request for a WebSocket.
 const maxUpgrade = 16 << 10
 
 // upgrade answers the HTTP request that turns the connection into a WebSocket, bounded by the connection's deadline.
-func (c *Conn) upgrade(rw io.ReadWriter, w *WebSocket) error {
+func (c *Conn) upgrade(rw io.ReadWriter) error {
+	w := &c.s.cfg
 	var origin string
 	var spoken bool
 	u := ws.Upgrader{
 		OnRequest: func(uri []byte) error {
-			if path, _, _ := strings.Cut(string(uri), "?"); w.Path != "" && path != w.Path {
+			if path, _, _ := strings.Cut(string(uri), "?"); w.At.Path != "" && path != w.At.Path {
 				return rejected(http.StatusNotFound, "not found")
 			}
 			return nil
@@ -39,12 +33,12 @@ func (c *Conn) upgrade(rw io.ReadWriter, w *WebSocket) error {
 			return nil
 		},
 		Protocol: func(p []byte) bool { // [MQTT-6.0.0-4]
-			spoken = slices.Contains(w.Protocols, string(p))
+			spoken = slices.Contains(w.Subprotocols, string(p))
 			return spoken
 		},
 		OnBeforeUpgrade: func() (ws.HandshakeHeader, error) {
 			if !spoken { // [MQTT-6.0.0-3]
-				return nil, rejected(http.StatusBadRequest, "no subprotocol "+w.Protocols[0])
+				return nil, rejected(http.StatusBadRequest, "no subprotocol "+w.Subprotocols[0])
 			}
 			if origin != "" && len(w.Origins) > 0 && !slices.Contains(w.Origins, origin) {
 				return nil, rejected(http.StatusForbidden, "origin not allowed")
