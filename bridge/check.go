@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/linkspan/linkspan/amqp"
+	"github.com/linkspan/linkspan/internal/dial"
 	"github.com/linkspan/linkspan/kafka"
 	"github.com/linkspan/linkspan/mqtt"
 	"github.com/linkspan/linkspan/mqtt/client"
@@ -103,10 +104,10 @@ func clientNotes(name string, c *client.Config, table *route.Table) (notes []str
 	if c.SessionExpiry == 0 && c.QoS > 0 {
 		note("session_expiry is 0: what is published while Linkspan is away is lost, whatever its QoS")
 	}
-	if c.Mode == client.ModeAll {
+	if c.Mode == dial.ModeAll {
 		note("mode all: %s is the client_id of this process; each needs one of its own, and the same after a restart", c.ClientID)
 	}
-	if c.Workers > 1 || c.Mode == client.ModeAll {
+	if c.Workers > 1 || c.Mode == dial.ModeAll {
 		note("several connections share its messages, so the order of a topic is only as good as the broker keeps it")
 		if strings.HasPrefix(c.Version, "3") {
 			note("with version %s not every broker has the shared subscriptions that workers and mode all need; check --connect tells", c.Version)
@@ -208,7 +209,7 @@ func checkClient(ctx context.Context, c client.Config) (lines []string, err erro
 	if r.Advice != "" {
 		lines = append(lines, "endpoint "+c.Name+": "+r.Advice)
 	}
-	if !l.Shared && (c.Workers > 1 || c.Mode == client.ModeAll) {
+	if !l.Shared && (c.Workers > 1 || c.Mode == dial.ModeAll) {
 		err = errors.New("workers and mode all need shared subscriptions, which the broker does not have; use workers: 1 and mode: one")
 	}
 	return lines, err

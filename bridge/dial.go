@@ -10,6 +10,7 @@ import (
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/fleet"
+	"github.com/linkspan/linkspan/internal/dial"
 	"github.com/linkspan/linkspan/kafka"
 	"github.com/linkspan/linkspan/mqtt/client"
 )
@@ -18,7 +19,7 @@ import (
 func (c *Config) completeClient(name string, lookup func(string) (string, bool)) {
 	e := c.Endpoints[name].Client
 	session := c.Fleet.Name + "-" + name
-	if e.Mode == client.ModeAll {
+	if e.Mode == dial.ModeAll {
 		if e.Share == "" {
 			e.Share = session
 		}
@@ -65,7 +66,7 @@ func (m mqttBroker) describe(now time.Time) string { return describeStatus(m.Sta
 type dialer struct {
 	name string
 	b    *bridge
-	mode string        // client.ModeOne or ModeAll; both protocols have the same words
+	mode string        // dial.ModeOne or ModeAll
 	dial func() broker // makes the client of a run
 	mute bool          // it does not tell the broker of refusals
 
@@ -80,12 +81,12 @@ func newDialer(m *member, name string) *dialer {
 	}
 	cfg := b.cfg.Endpoints[name].Client.Config
 	cfg.Name = name
-	if cfg.Mode == client.ModeOne && m.shards != nil {
+	if cfg.Mode == dial.ModeOne && m.shards != nil {
 		cfg.Permit = m.shards.Lease
 	}
 	cfg.DrainTimeout = min(cfg.DrainTimeout, b.cfg.DrainTimeout/4) // the rest is for what stops after it
 	state := sessionState{b: b, name: name, key: name, know: m.sessions}
-	if cfg.Mode == client.ModeAll {
+	if cfg.Mode == dial.ModeAll {
 		state.key = name + "/" + cfg.ClientID
 	}
 	return &dialer{name: name, b: b, mode: cfg.Mode, mute: true, dial: func() broker {
@@ -112,7 +113,7 @@ func (d *dialer) begin() *dialed {
 		dialer: d,
 		broker: d.dial(),
 		direct: d.b.client.NewConsumer(kafka.ConsumerConfig{
-			Topics: topics, Patterns: patterns, Group: d.b.cfg.Fleet.EndpointGroup(d.name), Alone: d.mode == client.ModeOne,
+			Topics: topics, Patterns: patterns, Group: d.b.cfg.Fleet.EndpointGroup(d.name), Alone: d.mode == dial.ModeOne,
 			SessionTimeout: d.b.cfg.Fleet.SessionTimeout,
 		}),
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	amqpclient "github.com/linkspan/linkspan/amqp/client"
+	"github.com/linkspan/linkspan/internal/dial"
 	"github.com/linkspan/linkspan/route"
 )
 
@@ -17,7 +18,7 @@ func (c *Config) completeAMQPClient(name string, lookup func(string) (string, bo
 		return
 	}
 	e.ContainerID = c.Fleet.Name + "-" + name
-	if e.Mode == amqpclient.ModeAll {
+	if e.Mode == dial.ModeAll {
 		e.ContainerID += "-" + hostname(lookup)
 	}
 }
@@ -37,7 +38,7 @@ func newAMQPDialer(m *member, name string) *dialer {
 	b := m.b
 	cfg := b.cfg.Endpoints[name].AMQPClient.Config
 	cfg.Name = name
-	if cfg.Mode == amqpclient.ModeOne && m.shards != nil {
+	if cfg.Mode == dial.ModeOne && m.shards != nil {
 		cfg.Permit = m.shards.Lease
 	}
 	cfg.DrainTimeout = min(cfg.DrainTimeout, b.cfg.DrainTimeout/4) // the rest is for what stops after it
@@ -76,7 +77,7 @@ func amqpClientNotes(name string, c *amqpclient.Config, table *route.Table) (not
 	if c.TLS.Insecure {
 		note("tls.insecure trusts any certificate: whoever is in between can read and change everything; use tls.ca instead")
 	}
-	if c.Mode == amqpclient.ModeAll {
+	if c.Mode == dial.ModeAll {
 		note("mode all: %s is the container_id of this process; each needs one of its own, and the same after a restart. The order of a queue is only as good as the broker keeps it", c.ContainerID)
 	}
 	return notes

@@ -8,8 +8,8 @@ import (
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/fleet"
+	"github.com/linkspan/linkspan/internal/dial"
 	"github.com/linkspan/linkspan/kafka"
-	"github.com/linkspan/linkspan/mqtt/client"
 	"github.com/linkspan/linkspan/route"
 )
 
@@ -100,12 +100,12 @@ func (m *member) run(ctx context.Context) (err error) {
 // share runs the endpoints that each process runs, and the lanes that this one has.
 func (m *member) share(parts *parts) {
 	for _, d := range m.dialers {
-		if d.mode == client.ModeAll {
+		if d.mode == dial.ModeAll {
 			parts.run(d.begin().connect)
 		}
 	}
-	dial := func(ctx context.Context, lane int32) error { return m.dial(ctx, m.inLane(lane, client.ModeOne)) }
-	parts.run(func(ctx context.Context) error { return m.shards.Run(ctx, kafka.Work{Leased: m.own, Fenced: dial}) })
+	fenced := func(ctx context.Context, lane int32) error { return m.dial(ctx, m.inLane(lane, dial.ModeOne)) }
+	parts.run(func(ctx context.Context) error { return m.shards.Run(ctx, kafka.Work{Leased: m.own, Fenced: fenced}) })
 }
 
 // ownAll does the work of all lanes.
@@ -142,7 +142,7 @@ func (m *member) own(ctx context.Context, lane int32) error {
 		return nil
 	}
 	runs := []func(context.Context) error{func(ctx context.Context) error { return m.release(ctx, lane) }}
-	for d := range m.inLane(lane, client.ModeAll) {
+	for d := range m.inLane(lane, dial.ModeAll) {
 		runs = append(runs, func(ctx context.Context) error { return d.last.Load().deliver(ctx) })
 	}
 	return together(ctx, runs)

@@ -1,14 +1,12 @@
 package client
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/amqp/codec"
 	"github.com/linkspan/linkspan/amqp/engine/sasl"
 	"github.com/linkspan/linkspan/internal/address"
@@ -17,27 +15,16 @@ import (
 
 // Config says which broker to connect to, and how. [DefaultConfig] has the defaults.
 type Config struct {
-	// Name is the endpoint's name, which messages carry as where they came from.
-	Name string `yaml:"-"`
-	// Permit is called before each connection is made, and waits until it may be: false when ctx ends first. nil: it always may.
-	Permit func(ctx context.Context) bool `yaml:"-"`
+	dial.Settings `yaml:",inline"`
 
-	// Dial is the address of the broker or router: amqp://HOST:PORT, amqps://, amqpws://HOST:PORT/PATH or amqpwss://. Without
-	// PORT 5672, 5671, 80 and 443. Several addresses are ways to one and the same broker or cluster, tried in turn.
-	Dial []string `yaml:"dial"`
 	// ContainerID is the name by which the broker knows us, and our durable subscriptions, so it has to stay the same. Default
 	// FLEET-ENDPOINT, as in linkspan-plant-a; with mode all the host's name is behind it. Nobody else may use it.
 	ContainerID string `yaml:"container_id"`
 	// Hostname is which virtual host of the broker we want. Default: the host of the address. RabbitMQ takes vhost:NAME.
 	Hostname string `yaml:"hostname"`
-	// Username and Password are for the broker's login. Default: none.
-	Username string          `yaml:"username"`
-	Password linkspan.Secret `yaml:"password"`
 	// Mechanisms of SASL that may be used, of ANONYMOUS, PLAIN, EXTERNAL, SCRAM-SHA-256 and SCRAM-SHA-512. Default: EXTERNAL with
 	// tls.cert; with username the two SCRAM, and PLAIN where the broker has neither; without username ANONYMOUS.
 	Mechanisms []string `yaml:"mechanisms"`
-	// TLS is for amqps and amqpwss.
-	TLS TLSConfig `yaml:"tls"`
 
 	// Addresses to receive from. Default: those of the routes from this endpoint that have no wildcards. queue://NAME and
 	// topic://NAME ask a broker that has both for the one or the other; anything else is sent as it is.
@@ -65,30 +52,21 @@ type Config struct {
 
 	// MaxInFlight is how many messages may be on their way to the broker, default 1000. Beyond it Kafka is not read any more.
 	MaxInFlight int `yaml:"max_in_flight"`
-	// MaxInFlightBytes bounds the bytes of these, default 16 MiB; one message may be larger.
-	MaxInFlightBytes int `yaml:"max_in_flight_bytes"`
 	// MaxLinks is how many addresses may be sent to at a time, default 255. For another one the link that has been idle for
 	// longest is detached.
 	MaxLinks int `yaml:"max_links"`
 	// LinkIdle is how long a link that sends nothing stays attached. Default 1m.
 	LinkIdle time.Duration `yaml:"link_idle"`
-	// Mode is one, the default: one process of the fleet is connected at a time. all: each is, and the broker spreads the messages
-	// of a queue over them, so that their order is kept only as far as the broker keeps it.
-	Mode string `yaml:"mode"`
 
 	// IdleTimeout is how long the broker may send nothing at all, not even an empty frame; it is told so. Default 1m; 0: for ever.
 	// What the broker asks for itself holds as well.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// ConnectTimeout bounds TCP, TLS and WebSocket handshakes and the broker's answers up to its open frame, together. Default 10s.
 	ConnectTimeout time.Duration `yaml:"connect_timeout"`
-	// Reconnect is the pause between attempts to connect, and to attach a link that the broker has refused or ended.
-	Reconnect Reconnect `yaml:"reconnect"`
 	// AckTimeout is how long the broker may take to settle a message, or take none of the bytes sent to it, before the connection
 	// is given up and made anew; and how long messages wait for an address that takes none before those of other addresses go
 	// first. Default 30s.
 	AckTimeout time.Duration `yaml:"ack_timeout"`
-	// DrainTimeout is how long a stop waits for messages that are not settled yet. Default 5s.
-	DrainTimeout time.Duration `yaml:"drain_timeout"`
 }
 
 // Reconnect is how long to wait before the next attempt to connect.
@@ -96,12 +74,6 @@ type Reconnect = dial.Reconnect
 
 // TLSConfig is how a TLS connection is made and verified.
 type TLSConfig = dial.TLSConfig
-
-// The values of Config.Mode.
-const (
-	ModeOne = "one"
-	ModeAll = "all"
-)
 
 // The values of Config.Refused.
 const (
@@ -112,30 +84,26 @@ const (
 // DefaultConfig returns the defaults, without an address.
 func DefaultConfig() Config {
 	return Config{
-		Name:             "amqp",
-		Durable:          true,
-		Credit:           1000,
-		Refused:          RefusedDeadLetter,
-		Codec:            "native",
-		MaxMessageSize:   64 << 20,
-		MaxFrameSize:     64 << 10,
-		MaxBacklog:       16 << 20,
-		MaxInFlight:      1000,
-		MaxInFlightBytes: 16 << 20,
-		MaxLinks:         255,
-		LinkIdle:         time.Minute,
-		Mode:             ModeOne,
-		IdleTimeout:      time.Minute,
-		ConnectTimeout:   10 * time.Second,
-		Reconnect:        dial.DefaultReconnect(),
-		AckTimeout:       30 * time.Second,
-		DrainTimeout:     5 * time.Second,
+		Settings:       dial.DefaultSettings("amqp"),
+		Durable:        true,
+		Credit:         1000,
+		Refused:        RefusedDeadLetter,
+		Codec:          "native",
+		MaxMessageSize: 64 << 20,
+		MaxFrameSize:   64 << 10,
+		MaxBacklog:     16 << 20,
+		MaxInFlight:    1000,
+		MaxLinks:       255,
+		LinkIdle:       time.Minute,
+		IdleTimeout:    time.Minute,
+		ConnectTimeout: 10 * time.Second,
+		AckTimeout:     30 * time.Second,
 	}
 }
 
 // Validate returns what is wrong with c, all of it, each "key: what; remedy". It reads no files.
 func (c *Config) Validate() error {
-	errs := dial.Check(address.AMQP(), c.Dial, &c.TLS)
+	errs := []error{c.Check(address.AMQP())}
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
 			errs = append(errs, fmt.Errorf(format, args...))
@@ -148,14 +116,12 @@ func (c *Config) Validate() error {
 		check(err == nil, "addresses: %v", err)
 	}
 	check(c.Refused == RefusedDeadLetter || c.Refused == RefusedBroker, "refused: %q is not known; use dead_letter or broker", c.Refused)
-	check(c.Mode == ModeOne || c.Mode == ModeAll, "mode: %q is not known; use one or all", c.Mode)
 	_, err := codec.ByName(c.Codec)
 	check(err == nil, "codec: %v", err)
 	return errors.Join(errs...)
 }
 
 func (c *Config) checkLogin(check func(ok bool, format string, args ...any)) {
-	check(c.Password == "" || c.Username != "", "password: without username; set both")
 	check(!strings.ContainsRune(c.Username+string(c.Password), 0), "username and password: no login can carry a zero byte")
 	all := []string{sasl.Anonymous, sasl.Plain, sasl.External, sasl.ScramSHA256, sasl.ScramSHA512}
 	for _, m := range c.Mechanisms {
@@ -171,19 +137,9 @@ func (c *Config) checkBounds(check func(ok bool, format string, args ...any)) {
 	check(c.MaxFrameSize >= 512, "max_frame_size: %d is less than 512", c.MaxFrameSize) // [AMQP 2.3.1]
 	check(c.MaxBacklog >= 0, "max_backlog: %d is negative", c.MaxBacklog)
 	check(c.MaxInFlight > 0, "max_in_flight: must be positive")
-	check(c.MaxInFlightBytes > 0, "max_in_flight_bytes: must be positive")
 	check(c.MaxLinks > 0, "max_links: must be positive")
 	check(c.LinkIdle > 0, "link_idle: must be positive")
 	check(c.IdleTimeout == 0 || c.IdleTimeout >= time.Second, "idle_timeout: %v is less than 1s", c.IdleTimeout)
 	check(c.ConnectTimeout > 0, "connect_timeout: must be positive")
-	check(c.Reconnect.Min > 0, "reconnect.min: must be positive")
-	check(c.Reconnect.Max >= c.Reconnect.Min, "reconnect.max: %v is less than reconnect.min", c.Reconnect.Max)
 	check(c.AckTimeout > 0, "ack_timeout: must be positive")
-	check(c.DrainTimeout >= 0, "drain_timeout: %v is negative", c.DrainTimeout)
-}
-
-// CheckFiles reads the files that c names, and returns what is wrong with them.
-func (c *Config) CheckFiles() error {
-	_, err := c.TLS.Load("")
-	return err
 }

@@ -28,7 +28,7 @@ var picture = map[string][]string{
 	"admin":                   {"."},
 	"spool/journal":           {},
 	"spool":                   {".", "spool/journal"},
-	"bridge":                  {".", "kafka", "route", "session", "spool", "spool/journal", "fleet", "group", "mqtt", "mqtt/client", "mqtt/packet", "amqp", "amqp/client", "admin", "internal/nearest", "bridge/internal/strict", "bridge/internal/migrate", "bridge/internal/sample"},
+	"bridge":                  {".", "kafka", "route", "session", "spool", "spool/journal", "fleet", "group", "mqtt", "mqtt/client", "mqtt/packet", "amqp", "amqp/client", "admin", "internal/dial", "internal/nearest", "bridge/internal/strict", "bridge/internal/migrate", "bridge/internal/sample"},
 	"bridge/internal/strict":  {"internal/nearest"},
 	"bridge/internal/migrate": {"bridge/internal/strict", "internal/nearest"},
 	"bridge/internal/sample":  {".", "mqtt/client", "mqtt/packet"},

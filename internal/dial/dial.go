@@ -27,29 +27,6 @@ type Target struct {
 	plain string // the schemes without TLS
 }
 
-// Check returns what is wrong with the addresses of the key dial, and with the section tls beside it, each "key: what; remedy". It
-// reads no files.
-func Check(f address.Family, addresses []string, tls *TLSConfig) (errs []error) {
-	if len(addresses) == 0 {
-		errs = append(errs, fmt.Errorf("dial: no address; write %s", f.Example()))
-	}
-	encrypted := false
-	for _, text := range addresses {
-		t, err := Parse(f, text)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("dial: %w", err))
-		}
-		encrypted = encrypted || t.TLS
-	}
-	if !encrypted && len(addresses) > 0 && !tls.IsZero() {
-		errs = append(errs, fmt.Errorf("tls: no address of dial is encrypted; use %s", f.Encrypted()))
-	}
-	if err := tls.Validate(); err != nil {
-		errs = append(errs, err)
-	}
-	return errs
-}
-
 // Parse reads an address of that family. An error says what to write, and quotes nothing that might be a secret.
 func Parse(f address.Family, text string) (t Target, err error) {
 	u, err := url.Parse(text)

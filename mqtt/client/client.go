@@ -163,7 +163,7 @@ func (c *Client) shared() bool { return c.sharing.Load() }
 // share returns the name of the shared subscription, "" where none is asked for.
 func (c *Client) share() string {
 	switch {
-	case c.cfg.Workers == 1 && c.cfg.Mode != ModeAll:
+	case c.cfg.Workers == 1 && c.cfg.Mode != dial.ModeAll:
 		return ""
 	case c.cfg.Share != "":
 		return c.cfg.Share
@@ -203,7 +203,7 @@ func (w *worker) subscribeAll(ctx context.Context, c *conn) error {
 
 // alone subscribes without sharing.
 func (w *worker) alone(ctx context.Context, c *conn) error {
-	if w.c.cfg.Mode == ModeAll {
+	if w.c.cfg.Mode == dial.ModeAll {
 		return failed(CauseRefused, "mode all needs shared subscriptions, which the broker does not have; use mode one")
 	}
 	w.log.Warn("the broker has no shared subscriptions: one worker does it all", "workers", w.c.cfg.Workers)
@@ -265,7 +265,7 @@ func (c *Client) startOthers(ctx context.Context, shared bool) {
 	left := slices.Clone(c.saved.Workers)
 	c.saving.Unlock()
 	for _, s := range left {
-		if c.cfg.Mode == ModeAll && !strings.HasPrefix(s.ClientID, c.cfg.ClientID+"-") {
+		if c.cfg.Mode == dial.ModeAll && !strings.HasPrefix(s.ClientID, c.cfg.ClientID+"-") {
 			continue // another process may be connected as that
 		}
 		if !slices.ContainsFunc(active, func(w *worker) bool { return w.id == s.ClientID }) {

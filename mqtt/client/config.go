@@ -1,7 +1,6 @@
 package client
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -16,14 +15,8 @@ import (
 
 // Config says which broker to connect to, and how. [DefaultConfig] has the defaults.
 type Config struct {
-	// Name is the endpoint's name, which messages carry as where they came from.
-	Name string `yaml:"-"`
-	// Permit is called before each connection is made, and waits until it may be: false when ctx ends first. nil: it always may.
-	Permit func(ctx context.Context) bool `yaml:"-"`
+	dial.Settings `yaml:",inline"`
 
-	// Dial is the broker's address: mqtt://HOST:PORT, mqtts://, ws://HOST:PORT/PATH or wss://. Without PORT 1883, 8883, 80
-	// and 443, without PATH /mqtt. Several addresses are ways to one and the same broker or cluster, tried in turn.
-	Dial []string `yaml:"dial"`
 	// Version is the version of MQTT: 5, 3.1.1, 3.1 or auto, the default. auto tries 5, then 3.1.1, then 3.1, and stays with
 	// what the broker took until it refuses that.
 	Version string `yaml:"version"`
@@ -31,11 +24,6 @@ type Config struct {
 	// FLEET-ENDPOINT, as in linkspan-plant-a; with mode all the host's name is behind it. The second worker has "-2" behind it,
 	// and so on. Nobody else may use it. A broker of MQTT 3.1 may refuse more than 23 characters.
 	ClientID string `yaml:"client_id"`
-	// Username and Password are for the broker's login. Default: none.
-	Username string          `yaml:"username"`
-	Password linkspan.Secret `yaml:"password"`
-	// TLS is for mqtts and wss.
-	TLS TLSConfig `yaml:"tls"`
 
 	// KeepAlive is how long the connection may be silent, in whole seconds, default 30s. A PING goes out after half of that.
 	// A broker of MQTT 5 may set another (Server Keep Alive).
@@ -56,8 +44,6 @@ type Config struct {
 	// MaxInFlight is how many messages may be on their way to the broker, default 100. A broker of MQTT 5 may want fewer
 	// (Receive Maximum). Beyond it Kafka is not read any more.
 	MaxInFlight int `yaml:"max_in_flight"`
-	// MaxInFlightBytes bounds the bytes of these, default 16 MiB; one message may be larger.
-	MaxInFlightBytes int `yaml:"max_in_flight_bytes"`
 	// Will is published by the broker when the connection ends without a goodbye. Default: none.
 	Will Will `yaml:"will"`
 
@@ -73,23 +59,16 @@ type Config struct {
 	// down uses the first. A broker without shared subscriptions gets one connection, with a warning. Mosquitto 2.0 forgets
 	// shared subscriptions when it restarts, and loses what is published from then until we are back.
 	Workers int `yaml:"workers"`
-	// Mode is one, the default: one process of the fleet is connected at a time. all: each is, and they share the messages as
-	// workers do; each needs a client_id of its own then.
-	Mode string `yaml:"mode"`
 	// Share is the name of the shared subscription, of which / + # are no part. Default: the client identifier, and with mode
 	// all FLEET-ENDPOINT, since it must be the same for all.
 	Share string `yaml:"share"`
 
-	// Reconnect is the pause between attempts to connect.
-	Reconnect Reconnect `yaml:"reconnect"`
 	// FollowRedirect lets a broker of MQTT 5 send us to another one (Server Reference). Default false: it is only logged.
 	FollowRedirect bool `yaml:"follow_redirect"`
 	// AckTimeout is how long the broker may take to acknowledge a message, or take none of the bytes sent to it, before the
 	// connection is given up and made anew. While that does not help, as when a message takes longer on a slow line, the next
 	// connection has twice the time, up to sixteen times. Default 30s.
 	AckTimeout time.Duration `yaml:"ack_timeout"`
-	// DrainTimeout is how long a stop waits for messages that are not settled yet. Default 5s.
-	DrainTimeout time.Duration `yaml:"drain_timeout"`
 }
 
 // Will is a message that the broker publishes for us [MQTT 3.1.2.5].
@@ -110,36 +89,26 @@ type Reconnect = dial.Reconnect
 // TLSConfig is how a TLS connection is made and verified.
 type TLSConfig = dial.TLSConfig
 
-// The values of Config.Mode.
-const (
-	ModeOne = "one"
-	ModeAll = "all"
-)
-
 // DefaultConfig returns the defaults, without an address.
 func DefaultConfig() Config {
 	return Config{
-		Name:             "mqtt",
-		Version:          "auto",
-		KeepAlive:        30 * time.Second,
-		ConnectTimeout:   10 * time.Second,
-		SessionExpiry:    24 * time.Hour,
-		ReceiveMaximum:   1000,
-		MaxInFlight:      100,
-		MaxInFlightBytes: 16 << 20,
-		QoS:              1,
-		RetainHandling:   1,
-		Workers:          1,
-		Mode:             ModeOne,
-		Reconnect:        dial.DefaultReconnect(),
-		AckTimeout:       30 * time.Second,
-		DrainTimeout:     5 * time.Second,
+		Settings:       dial.DefaultSettings("mqtt"),
+		Version:        "auto",
+		KeepAlive:      30 * time.Second,
+		ConnectTimeout: 10 * time.Second,
+		SessionExpiry:  24 * time.Hour,
+		ReceiveMaximum: 1000,
+		MaxInFlight:    100,
+		QoS:            1,
+		RetainHandling: 1,
+		Workers:        1,
+		AckTimeout:     30 * time.Second,
 	}
 }
 
 // Validate returns what is wrong with c, all of it, each "key: what; remedy". It reads no files.
 func (c *Config) Validate() error {
-	errs := dial.Check(address.MQTT(), c.Dial, &c.TLS)
+	errs := []error{c.Check(address.MQTT())}
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
 			errs = append(errs, fmt.Errorf(format, args...))
@@ -149,7 +118,6 @@ func (c *Config) Validate() error {
 	check(known, "version: %q is not known; use auto, 5, 3.1.1 or 3.1", c.Version)
 	check(packet.ValidText(c.ClientID) == nil, "client_id: %q is no text that MQTT can carry; use well-formed UTF-8", c.ClientID)
 	check(packet.ValidText(c.Username) == nil, "username: is no text that MQTT can carry; use well-formed UTF-8")
-	check(c.Password == "" || c.Username != "", "password: without username; MQTT 3 has no such login, so set both")
 	check(len(c.Password) <= math.MaxUint16, "password: longer than 65,535 bytes")
 	c.checkTimes(check)
 	c.checkBounds(check)
@@ -162,10 +130,7 @@ func (c *Config) checkTimes(check func(ok bool, format string, args ...any)) {
 		"keep_alive: %v is not between 1s and 65535s", c.KeepAlive)
 	check(c.ConnectTimeout > 0, "connect_timeout: must be positive")
 	check(c.SessionExpiry >= 0, "session_expiry: %v is negative", c.SessionExpiry)
-	check(c.Reconnect.Min > 0, "reconnect.min: must be positive")
-	check(c.Reconnect.Max >= c.Reconnect.Min, "reconnect.max: %v is less than reconnect.min", c.Reconnect.Max)
 	check(c.AckTimeout > 0, "ack_timeout: must be positive")
-	check(c.DrainTimeout >= 0, "drain_timeout: %v is negative", c.DrainTimeout)
 }
 
 func (c *Config) checkBounds(check func(ok bool, format string, args ...any)) {
@@ -173,11 +138,9 @@ func (c *Config) checkBounds(check func(ok bool, format string, args ...any)) {
 	check(c.MaxPacketSize == 0 || c.MaxPacketSize >= 128 && c.MaxPacketSize <= packet.MaxSize,
 		"max_packet_size: %d is neither 0 nor between 128 and %d", c.MaxPacketSize, packet.MaxSize)
 	check(c.MaxInFlight > 0 && c.MaxInFlight <= math.MaxUint16, "max_in_flight: %d is not between 1 and 65535", c.MaxInFlight)
-	check(c.MaxInFlightBytes > 0, "max_in_flight_bytes: must be positive")
 	check(c.Workers > 0 && c.Workers <= 1000, "workers: %d is not between 1 and 1000", c.Workers)
 	check(c.RetainHandling <= 2, "retain_handling: %d is not 0, 1 or 2", c.RetainHandling)
 	check(c.QoS <= 2, "qos: %d is not 0, 1 or 2", c.QoS)
-	check(c.Mode == ModeOne || c.Mode == ModeAll, "mode: %q is not known; use one or all", c.Mode)
 }
 
 func (c *Config) checkTopics(check func(ok bool, format string, args ...any)) {

@@ -367,7 +367,7 @@ func TestNoSharedSubscriptions(t *testing.T) {
 // With mode all nothing but a shared subscription will do.
 func TestModeAll(t *testing.T) {
 	b := newBroker(t)
-	r := start(t, "mqtt://"+b.addr, filters("a"), config(func(c *client.Config) { c.Mode, c.Share = client.ModeAll, "fleet" }))
+	r := start(t, "mqtt://"+b.addr, filters("a"), config(func(c *client.Config) { c.Mode, c.Share = "all", "fleet" }))
 	p := b.welcome(packet.Connack{})
 	if s := p.subscribed(packet.SharedSubscriptionsNotSupported); s.Filters[0].Filter != "$share/fleet/a" {
 		t.Errorf("%+v", s)
