@@ -6,7 +6,6 @@ import (
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/amqp/frame"
-	"github.com/linkspan/linkspan/group"
 )
 
 // What a filter set may have in it, by key (AKB-A6).
@@ -20,7 +19,7 @@ const (
 
 // filter applies the filter set of a receiver's source to the place that its address names, and returns where to begin and the
 // filters that are in place. Filters that are not known here are left out of these, and are the client's to miss [AMQP 3.5.3].
-func (p *place) filter(set frame.Map) (from group.Start, _ frame.Map, _ *frame.Error) {
+func (p *place) filter(set frame.Map) (from linkspan.Start, _ frame.Map, _ *frame.Error) {
 	var partition, offset int64
 	var hasPartition, hasOffset, hasStart bool
 	applied, n := frame.BeginMap(nil), 0
@@ -47,7 +46,7 @@ func (p *place) filter(set frame.Map) (from group.Start, _ frame.Map, _ *frame.E
 			if offset, hasOffset = integer(inner); !hasOffset {
 				return from, nil, refuse(errOffsetFilter, "Wrong offset filter: it is no integer")
 			}
-			from, hasStart = group.Start{At: group.AtOffset, Offset: offset}, true
+			from, hasStart = linkspan.Start{At: linkspan.AtOffset, Offset: offset}, true
 		default:
 			continue
 		}

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/amqp/frame"
-	"github.com/linkspan/linkspan/group"
 )
 
 // A pair of a filter set; value adds what it is to b.
@@ -48,30 +48,30 @@ func described(code frame.Descriptor, value func([]byte) []byte) func([]byte) []
 
 // AKB-A6: partition and offset in every spelling, with the seed's prefixes of both times, and the selectors of event hubs.
 func TestFilters(t *testing.T) {
-	offset := group.Start{At: group.AtOffset, Offset: 7}
+	offset := linkspan.Start{At: linkspan.AtOffset, Offset: 7}
 	hub := asText("amqp.annotation.x-opt-offset > '6'")
 	for name, c := range map[string]struct {
 		address   string
 		set       frame.Map
 		partition int32
-		from      group.Start
+		from      linkspan.Start
 	}{
-		"none": {"t/group.id/g", nil, -1, group.Start{}},
-		"int":  {"t/group.id/g", filterSet(pair{"io.strimzi:partition-filter:int", asInt(2)}), 2, group.Start{}},
-		"uint": {"t/group.id/g", filterSet(pair{"io.strimzi:partition-filter:uint", asUint(2)}), 2, group.Start{}},
+		"none": {"t/group.id/g", nil, -1, linkspan.Start{}},
+		"int":  {"t/group.id/g", filterSet(pair{"io.strimzi:partition-filter:int", asInt(2)}), 2, linkspan.Start{}},
+		"uint": {"t/group.id/g", filterSet(pair{"io.strimzi:partition-filter:uint", asUint(2)}), 2, linkspan.Start{}},
 		"int and long": {"t/group.id/g", filterSet(pair{"io.strimzi:partition-filter:int", asInt(2)},
 			pair{"io.strimzi:offset-filter:long", asLong(7)}), 2, offset},
 		"uint and ulong": {"t/group.id/g", filterSet(pair{"io.strimzi:offset-filter:ulong", asUlong(7)},
 			pair{"io.strimzi:partition-filter:uint", asUint(2)}), 2, offset},
 		"enmasse": {"t/group.id/g", filterSet(pair{"enmasse:partition-filter:int", asInt(2)},
 			pair{"enmasse:offset-filter:ulong", asUlong(7)}), 2, offset},
-		"described": {"t/group.id/g", filterSet(pair{"io.strimzi:partition-filter:int", described(1, asInt(2))}), 2, group.Start{}},
+		"described": {"t/group.id/g", filterSet(pair{"io.strimzi:partition-filter:int", described(1, asInt(2))}), 2, linkspan.Start{}},
 		"hub":       {"t/ConsumerGroups/g/Partitions/2", filterSet(pair{selectorFilter, described(selectorCode, hub)}), 2, offset},
 		"hub plain": {"t/ConsumerGroups/g/Partitions/2", filterSet(pair{selectorFilter, hub}), 2, offset},
 		"hub with a filter": {"t/group.id/g", filterSet(pair{"x", described(selectorCode, hub)},
 			pair{"io.strimzi:partition-filter:int", asInt(2)}), 2, offset},
-		"the same partition": {"t/ConsumerGroups/g/Partitions/2", filterSet(pair{"enmasse:partition-filter:int", asInt(2)}), 2, group.Start{}},
-		"null":               {"t/group.id/g", filterSet(pair{"io.strimzi:partition-filter:int", frame.AppendNull}), -1, group.Start{}},
+		"the same partition": {"t/ConsumerGroups/g/Partitions/2", filterSet(pair{"enmasse:partition-filter:int", asInt(2)}), 2, linkspan.Start{}},
+		"null":               {"t/group.id/g", filterSet(pair{"io.strimzi:partition-filter:int", frame.AppendNull}), -1, linkspan.Start{}},
 	} {
 		p, err := sourcePlace(c.address, nil)
 		if err != nil {
@@ -141,7 +141,7 @@ func FuzzFilter(f *testing.F) {
 		if refused != nil {
 			return
 		}
-		if from != (group.Start{}) && p.partition < 0 {
+		if from != (linkspan.Start{}) && p.partition < 0 {
 			t.Errorf("%x: from %+v of no partition", b, from)
 		}
 		again := place{topic: "t", group: "g", partition: -1}

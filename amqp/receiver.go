@@ -20,7 +20,7 @@ type receiver struct {
 	link    *engine.Link
 	key     linkKey
 	place   place
-	start   group.Start
+	start   linkspan.Start
 	answer  frame.Attach // to the client's, once the group has said yes
 	address string       // as the client wrote it
 	codec   codec.Codec

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/linkspan/linkspan/group"
+	"github.com/linkspan/linkspan"
 )
 
 // hubSelector is how clients of event hubs say where to begin: amqp.annotation.x-opt-offset > '123'. Quotes may be missing.
@@ -14,14 +14,14 @@ var hubSelector = regexp.MustCompile(
 
 // selectorStart reads a selector of event hubs. ok is false for any other: what JMS calls message selectors. Offset and sequence
 // number are the same to Kafka.
-func selectorStart(selector string) (s group.Start, ok bool) {
+func selectorStart(selector string) (s linkspan.Start, ok bool) {
 	m := hubSelector.FindStringSubmatch(selector)
 	if m == nil {
 		return s, false
 	}
 	inclusive := m[2] == ">="
 	if m[3] == "@latest" {
-		return group.Start{At: group.Latest}, m[1] == "offset" || m[1] == "sequence-number"
+		return linkspan.Start{At: linkspan.Latest}, m[1] == "offset" || m[1] == "sequence-number"
 	}
 	n, err := strconv.ParseInt(m[3], 10, 64)
 	if err != nil || n == 1<<63-1 {
@@ -32,9 +32,9 @@ func selectorStart(selector string) (s group.Start, ok bool) {
 	}
 	switch {
 	case m[1] == "enqueued-time" || m[1] == "enqueuedtimeutc":
-		return group.Start{At: group.AtTime, Time: time.UnixMilli(max(n, 0))}, true
+		return linkspan.Start{At: linkspan.AtTime, Time: time.UnixMilli(max(n, 0))}, true
 	case n <= 0:
-		return group.Start{At: group.Earliest}, true
+		return linkspan.Start{At: linkspan.Earliest}, true
 	}
-	return group.Start{At: group.AtOffset, Offset: n}, true
+	return linkspan.Start{At: linkspan.AtOffset, Offset: n}, true
 }

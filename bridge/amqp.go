@@ -46,8 +46,7 @@ func (k groupKafka) Group(name string, changed func(ours bool, partitions map[st
 // Partition returns a reader of one partition.
 func (k groupKafka) Partition(p group.Partition) group.Source {
 	return k.guarded(kafka.ConsumerConfig{
-		Partitions: map[string][]int32{p.Topic: {p.Partition}}, Group: p.Group,
-		From: kafka.Start{At: kafka.StartAt(p.From.At), Offset: p.From.Offset, Time: p.From.Time},
+		Partitions: map[string][]int32{p.Topic: {p.Partition}}, Group: p.Group, From: p.From,
 	})
 }
 

@@ -33,8 +33,8 @@ func TestAssign(t *testing.T) {
 			}
 			return l
 		}
-		a := start(Partition{From: Start{At: AtOffset, Offset: 7}}).accepts()
-		b := start(Partition{From: Start{At: AfterOffset, Offset: 7}}).accepts()
+		a := start(Partition{From: linkspan.Start{At: linkspan.AtOffset, Offset: 7}}).accepts()
+		b := start(Partition{From: linkspan.Start{At: linkspan.AfterOffset, Offset: 7}}).accepts()
 		c := start(Partition{}).accepts()
 		d := start(Partition{Group: "g"})
 		want(t, "at an offset", payloads(a.wait(3)), numbered(7, 10))
@@ -75,7 +75,7 @@ func TestWhatDoesNotExist(t *testing.T) {
 				t.Errorf("partition %d: %v", n, err)
 			}
 		}
-		l, err := p.assign(Partition{Topic: "t", From: Start{At: AtOffset, Offset: 100}}, plenty)
+		l, err := p.assign(Partition{Topic: "t", From: linkspan.Start{At: linkspan.AtOffset, Offset: 100}}, plenty)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -280,7 +280,7 @@ func (p *process) Group(name string, changed func(bool, map[string][]int32)) Mem
 func (p *process) Partition(s Partition) Source {
 	return p.consumer(kafka.ConsumerConfig{
 		Group: s.Group, Apart: true, Partitions: map[string][]int32{s.Topic: {s.Partition}},
-		From: kafka.Start{At: kafka.StartAt(s.From.At), Offset: s.From.Offset, Time: s.From.Time},
+		From: s.From,
 	})
 }
 

@@ -1,9 +1,10 @@
 package group
 
 import (
-	"github.com/linkspan/linkspan"
 	"sync/atomic"
 	"time"
+
+	"github.com/linkspan/linkspan"
 )
 
 // A Receiver is who gets the records. Its methods are called with nothing locked, may call everything, and must not block.

@@ -51,31 +51,8 @@ type Partition struct {
 	Partition int32
 	// Group keeps the position; "": nobody does.
 	Group string
-	From  Start
+	From  linkspan.Start
 }
-
-// Start is where reading begins.
-type Start struct {
-	At     StartAt
-	Offset int64     // of AtOffset and AfterOffset
-	Time   time.Time // of AtTime
-}
-
-// StartAt is a kind of [Start].
-type StartAt int
-
-// The kinds of Start.
-const (
-	// Committed: where the group is; where it has no position, at the beginning.
-	Committed StartAt = iota
-	Earliest
-	Latest
-	// AtOffset begins with the record of that offset, AfterOffset with the one behind it.
-	AtOffset
-	AfterOffset
-	// AtTime begins with the first record that is not older.
-	AtTime
-)
 
 // Options of a [Registry].
 type Options struct {
@@ -221,8 +198,8 @@ func (r *Registry) Assign(ctx context.Context, p Partition, to Receiver) (*Recei
 	if p.Partition < 0 || int(p.Partition) >= n {
 		return nil, fmt.Errorf("%w: topic %s has %d, there is no partition %d", ErrNoPartition, p.Topic, n, p.Partition)
 	}
-	if p.From.At == Committed && p.Group == "" {
-		p.From.At = Earliest
+	if p.From.At == linkspan.Committed && p.Group == "" {
+		p.From.At = linkspan.Earliest
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -222,19 +222,19 @@ func TestPartitionStarts(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		group string
-		from  Start
+		from  linkspan.Start
 		next  int // the record that comes first; -1: the one that is written next
 	}{
-		{"earliest", "", Start{At: Earliest}, 0},
-		{"latest", "", Start{At: Latest}, -1},
-		{"at an offset", "g", Start{At: AtOffset, Offset: 7}, 7},
-		{"where the group is", "g", Start{}, -1},
-		{"behind an offset", "", Start{At: AfterOffset, Offset: 7}, 8},
-		{"behind the offset before all", "", Start{At: AfterOffset, Offset: -1}, 0},
-		{"behind the last offset", "", Start{At: AfterOffset, Offset: 0}, -1},
-		{"at a time", "", Start{At: AtTime, Time: first.Add(150 * time.Second)}, 3},
-		{"at a time to come", "", Start{At: AtTime, Time: first.Add(24 * time.Hour)}, -1},
-		{"where a group without a position is", "new", Start{}, 0},
+		{"earliest", "", linkspan.Start{At: linkspan.Earliest}, 0},
+		{"latest", "", linkspan.Start{At: linkspan.Latest}, -1},
+		{"at an offset", "g", linkspan.Start{At: linkspan.AtOffset, Offset: 7}, 7},
+		{"where the group is", "g", linkspan.Start{}, -1},
+		{"behind an offset", "", linkspan.Start{At: linkspan.AfterOffset, Offset: 7}, 8},
+		{"behind the offset before all", "", linkspan.Start{At: linkspan.AfterOffset, Offset: -1}, 0},
+		{"behind the last offset", "", linkspan.Start{At: linkspan.AfterOffset, Offset: 0}, -1},
+		{"at a time", "", linkspan.Start{At: linkspan.AtTime, Time: first.Add(150 * time.Second)}, 3},
+		{"at a time to come", "", linkspan.Start{At: linkspan.AtTime, Time: first.Add(24 * time.Hour)}, -1},
+		{"where a group without a position is", "new", linkspan.Start{}, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.name == "behind the last offset" {
@@ -272,7 +272,7 @@ func TestPartitionStartsNowhere(t *testing.T) {
 		return c.NewConsumer(cfg).Run(testContext(t), new(received))
 	}
 	var never *OffsetError
-	for _, from := range []Start{{At: AtOffset, Offset: 5}, {At: AfterOffset, Offset: 0}} {
+	for _, from := range []linkspan.Start{{At: linkspan.AtOffset, Offset: 5}, {At: linkspan.AfterOffset, Offset: 0}} {
 		if err := run(ConsumerConfig{Partitions: map[string][]int32{"t": {0}}, From: from}); !errors.As(err, &never) || never.End != 0 {
 			t.Errorf("%+v: %v", from, err)
 		}

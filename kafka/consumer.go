@@ -33,8 +33,9 @@ type ConsumerConfig struct {
 	// Partitions are read beside Topics: of each topic exactly these. Setting it means Alone; with From other than Committed, Group may
 	// be empty, and no position is kept.
 	Partitions map[string][]int32
-	// From is where Partitions begin. One that has come to its topic later, or again, is read from its beginning.
-	From Start
+	// From is where Partitions begin: Run fails with an [OffsetError] where one has not come as far as an offset. One that has come to
+	// its topic later, or again, is read from its beginning.
+	From linkspan.Start
 	// Apart: the sink answers for each record by itself. What it gives back is handed over again at once, ahead of anything newer, and
 	// not only when nothing else of the partition is under way. It is asked for room with the record that is to come, and
 	// says by [Consumer.Wake] when it may have room again.
@@ -144,7 +145,7 @@ func (c *Consumer) Run(ctx context.Context, to linkspan.Sink) error {
 	if err != nil {
 		return err
 	}
-	if c.cfg.Group == "" && (c.cfg.Alone || len(c.cfg.Partitions) > 0 && c.cfg.From.At == Committed) {
+	if c.cfg.Group == "" && (c.cfg.Alone || len(c.cfg.Partitions) > 0 && c.cfg.From.At == linkspan.Committed) {
 		return errors.New("kafka: a consumer that is alone needs a group that keeps its positions")
 	}
 	topics := c.cfg.Topics

@@ -3,35 +3,9 @@ package kafka
 import (
 	"context"
 	"fmt"
-	"time"
 
+	"github.com/linkspan/linkspan"
 	"github.com/twmb/franz-go/pkg/kadm"
-)
-
-// Start is where a consumer of [ConsumerConfig].Partitions begins.
-type Start struct {
-	At     StartAt
-	Offset int64     // of AtOffset and AfterOffset
-	Time   time.Time // of AtTime
-}
-
-// StartAt is a kind of [Start].
-type StartAt int
-
-// The kinds of Start.
-const (
-	// Committed: where the group is, or else at the beginning.
-	Committed StartAt = iota
-	// Earliest: with the first record that is there.
-	Earliest
-	// Latest: behind the last one that is there when Run starts.
-	Latest
-	// AtOffset: with the record of that offset, AfterOffset with the one behind it; with the first that is there where retention has removed
-	// that. Run fails with an [OffsetError] where the partition has not come so far.
-	AtOffset
-	AfterOffset
-	// AtTime: with the first record that is not older; where all are older, behind the last one.
-	AtTime
 )
 
 // Partitions returns how many partitions a topic has. It asks for as long as the brokers do not say so, until ctx ends. The error is
@@ -101,11 +75,11 @@ func (c *Consumer) beginAt(ctx context.Context, parts map[string][]int32) (start
 func (c *Consumer) offsetOf(ctx context.Context, topic string, partition int32, first, end int64) (int64, error) {
 	offset := c.cfg.From.Offset
 	switch c.cfg.From.At {
-	case Earliest:
+	case linkspan.Earliest:
 		return first, nil
-	case Latest:
+	case linkspan.Latest:
 		return end, nil
-	case AtTime:
+	case linkspan.AtTime:
 		list, err := kadm.NewClient(c.c.kgo).ListOffsetsAfterMilli(ctx, c.cfg.From.Time.UnixMilli(), topic)
 		if err == nil {
 			err = list.Error()
@@ -118,7 +92,7 @@ func (c *Consumer) offsetOf(ctx context.Context, topic string, partition int32, 
 			return 0, fmt.Errorf("no offset of Kafka topic %s partition %d", topic, partition)
 		}
 		return min(at.Offset, end), nil
-	case AfterOffset:
+	case linkspan.AfterOffset:
 		offset++
 	}
 	if offset > end {

@@ -118,7 +118,7 @@ func TestCompressedFetchesAreBounded(t *testing.T) {
 		c := connect(t, cfg)
 		var open atomic.Bool
 		sink := linkspan.SinkFunc(func(_ context.Context, _ *linkspan.Message, done func(error)) { done(nil) })
-		consumer, stop := consume(t, c, ConsumerConfig{Partitions: map[string][]int32{"down": {0}}, From: Start{At: Earliest}, Apart: apart}, roomy{sink, open.Load})
+		consumer, stop := consume(t, c, ConsumerConfig{Partitions: map[string][]int32{"down": {0}}, From: linkspan.Start{At: linkspan.Earliest}, Apart: apart}, roomy{sink, open.Load})
 		until(t, "the bound", func() bool { return consumer.Stats().HeldBytes.Load() >= most })
 		if held := consumer.Stats().HeldBytes.Load(); held > most+2*fetch {
 			t.Errorf("apart %v: %d bytes are held, want at most %d and a fetch", apart, held, most)
@@ -214,7 +214,7 @@ func TestApartConsumersShareABound(t *testing.T) {
 		var all sync.WaitGroup
 		list, shelves := make([]*Consumer, consumers), make([]*shelf, consumers)
 		for i := range consumers {
-			list[i] = c.NewConsumer(ConsumerConfig{Partitions: map[string][]int32{"down": {0}}, From: Start{At: Earliest}, Apart: true})
+			list[i] = c.NewConsumer(ConsumerConfig{Partitions: map[string][]int32{"down": {0}}, From: linkspan.Start{At: linkspan.Earliest}, Apart: true})
 			shelves[i] = new(shelf)
 			all.Go(func() {
 				if err := list[i].Run(ctx, shelves[i]); err != nil {

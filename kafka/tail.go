@@ -72,7 +72,7 @@ func (t *tail) look(ctx context.Context, first bool) error {
 			}
 		}
 	}
-	if first && t.c.cfg.From.At != Committed && len(fresh) < len(t.c.cfg.Partitions) {
+	if first && t.c.cfg.From.At != linkspan.Committed && len(fresh) < len(t.c.cfg.Partitions) {
 		return errors.New("not all partitions to read are there")
 	}
 	if len(fresh) > 0 {
@@ -99,7 +99,7 @@ func (t *tail) look(ctx context.Context, first bool) error {
 
 // start returns where to begin in partitions that were not known before.
 func (t *tail) start(ctx context.Context, fresh map[string][]int32, first bool) (starts, error) {
-	if first && t.c.cfg.From.At != Committed {
+	if first && t.c.cfg.From.At != linkspan.Committed {
 		return t.c.beginAt(ctx, fresh)
 	}
 	if t.c.alone() {
