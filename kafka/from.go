@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/linkspan/linkspan"
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/linkspan/linkspan"
 )
 
 // Partitions returns how many partitions a topic has. It asks for as long as the brokers do not say so, until ctx ends. The error is
