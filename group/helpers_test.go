@@ -14,12 +14,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/linkspan/linkspan"
-	"github.com/linkspan/linkspan/kafka"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/kafka"
 )
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))

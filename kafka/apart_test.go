@@ -11,9 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
+
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/internal/custody"
-	"github.com/twmb/franz-go/pkg/kfake"
 )
 
 // The custody suite: P1 to P4 and P8 of a consumer whose sink answers for each record by itself.

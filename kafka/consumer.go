@@ -10,8 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/linkspan/linkspan"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/linkspan/linkspan"
 )
 
 // ConsumerConfig says what one [Consumer] reads.

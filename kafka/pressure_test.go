@@ -11,8 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/linkspan/linkspan"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/linkspan/linkspan"
 )
 
 // P6: a member whose sink has no room for minutes stays a member, holds no more than its bound, and hands over partitions at once

@@ -9,10 +9,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/linkspan/linkspan"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/linkspan/linkspan"
 )
 
 // A tail finds the partitions that a consumer reads which is no member of a group. Without positions to go on from, those that
