@@ -204,10 +204,11 @@ func (m *member) feed(ctx context.Context, to linkspan.Sink) bool {
 				continue
 			}
 			r := log[next].Clone()
+			v := m.k.version
 			m.k.mu.Unlock()
 			room := linkspan.Room(to, r)
 			m.k.mu.Lock()
-			if !room || m.next[topic] == nil {
+			if !room || m.k.version != v { // else something may have come back meanwhile, which goes first
 				continue
 			}
 			if again {
