@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds how long a test waits for what must happen; it is no measure of how long that takes.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 

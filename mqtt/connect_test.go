@@ -214,8 +214,9 @@ func TestKeepAlive(t *testing.T) {
 		b := start(t)
 		c, slow := b.dial(v), b.dial(v)
 		c.Connect(packet.Connect{ClientID: "d1", CleanStart: true, KeepAlive: 1})
-		slow.Connect(packet.Connect{ClientID: "d2", CleanStart: true, KeepAlive: 1})
-		slow.Write(0x30, 100, 0)
+		begun := packet.Connect{Version: v, ClientID: "d2", CleanStart: true, KeepAlive: 1}
+		slow.Write(append(begun.Append(nil), 0x30, 100, 0)...)
+		slow.Expect(packet.CONNACK, new(packet.Connack))
 		forever := b.join(v, "d3")
 		for _, c := range []interface {
 			ExpectClosed()

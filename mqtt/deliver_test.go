@@ -258,27 +258,6 @@ func receive(t *testing.T, c *mqtttest.Client, n int) {
 	}
 }
 
-// P6: a device that only asks is not read any more, and if it takes nothing for long it is cut off.
-func TestFloodWithoutReading(t *testing.T) {
-	t.Parallel()
-	b := start(t, func(c *mqtt.ListenerConfig) { c.WriteTimeout = 300 * time.Millisecond })
-	c := b.join(packet.V5, "d1")
-	flood := make([]byte, 0, 64<<10)
-	for len(flood) < cap(flood) {
-		flood = packet.AppendPing(flood, packet.PINGREQ)
-	}
-	_ = c.Conn.SetWriteDeadline(time.Now().Add(mqtttest.Patience))
-	for {
-		if _, err := c.Conn.Write(flood); err != nil {
-			break
-		}
-	}
-	mqtttest.Until(t, "it is cut off", func() bool { return b.Stats().Open.Load() == 0 })
-	if n := b.Stats().Ended[packet.UnspecifiedError].Load(); n != 1 {
-		t.Errorf("%d cut off", n)
-	}
-}
-
 // [MQTT-3.1.2-8], [MQTT-3.14.4-3]: the will is for those who do not say goodbye.
 func TestWill(t *testing.T) {
 	everyVersion(t, func(t *testing.T, v packet.Version) {

@@ -21,7 +21,7 @@ import (
 
 // Whatever bytes come, before CONNECT or after it: the connection ends or goes on, and nobody else notices.
 func TestGarbage(t *testing.T) {
-	b := start(t, func(c *mqtt.ListenerConfig) { c.ConnectTimeout, c.MaxKeepAlive = time.Second, time.Second })
+	b := start(t)
 	witness := b.dial(packet.V5)
 	witness.Connect(packet.Connect{ClientID: "witness", CleanStart: true})
 	random := rand.New(rand.NewPCG(1, 2))

@@ -16,7 +16,7 @@ import (
 )
 
 // Patience is how long a client waits for anything before it fails its test.
-const Patience = 20 * time.Second
+const Patience = 2 * time.Minute
 
 // A Client is one connection with one session. Its methods fail the test that it belongs to, and are for that test's goroutine.
 type Client struct {

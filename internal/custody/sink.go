@@ -38,7 +38,7 @@ type Far struct {
 }
 
 // Patience is how long the suite waits for something that must happen. It bounds a failure, not a success.
-const Patience = 60 * time.Second
+const Patience = 2 * time.Minute
 
 // A check is one clause of the contract. It returns what was broken.
 type check struct {

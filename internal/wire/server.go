@@ -137,7 +137,7 @@ func (s *Server) accept(ctx context.Context) error {
 				s.log.Info("accepting connections again")
 			}
 			pause = 0
-			s.admit(nc)
+			s.Admit(nc)
 			continue
 		case ctx.Err() != nil:
 			return nil
@@ -155,8 +155,8 @@ func (s *Server) accept(ctx context.Context) error {
 	}
 }
 
-// admit gives a connection its goroutine, or turns it away.
-func (s *Server) admit(nc net.Conn) {
+// Admit serves a connection, or turns it away: one that was accepted, or another that has a descriptor. Only while Run runs.
+func (s *Server) Admit(nc net.Conn) {
 	s.stats.Accepted.Add(1)
 	c, p := s.cfg.New()
 	c.s, c.protocol, c.born = s, p, time.Since(s.born)

@@ -100,15 +100,19 @@ func TestRing(t *testing.T) {
 // A peer that does not read is not read any more, and ends when it takes nothing for too long.
 func TestPeerThatDoesNotRead(t *testing.T) {
 	tr := start(t, false, func(c *Config) { c.WriteTimeout = 50 * time.Millisecond })
-	nc := tr.dial(t)
+	served, peer := wiretest.Pair(t)
+	tr.Admit(served)
 	block := []byte(strings.Repeat(strings.Repeat("x", 1000)+"\n", 100))
 	for {
-		if _, err := nc.Write(block); err != nil {
+		if _, err := peer.Write(block); err != nil {
 			break
 		}
 	}
 	if err := <-tr.ended; !errors.Is(err, ErrNotRead) {
 		t.Errorf("ended with %v", err)
+	}
+	if n := tr.stats.BytesIn.Load(); n > 16<<20 {
+		t.Errorf("%d bytes were read", n)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // patience is how long the request for a WebSocket may take; the deadline stays.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // WebSocket turns nc into a WebSocket for a protocol by a request for path, with more header lines if there are any. What is
 // written is one binary frame a write; what is read is the payload of binary frames.
