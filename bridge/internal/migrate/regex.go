@@ -3,6 +3,7 @@ package migrate
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp/syntax"
 	"slices"
 	"strconv"
@@ -61,7 +62,24 @@ func convert(expr string) ([]converted, error) {
 		c.count = re.MaxCap()
 		all = append(all, c)
 	}
+	doubt(all)
 	return all, nil
+}
+
+// doubt takes from each alternative whose filter takes more than it says what a group stands for, where one behind it says otherwise: the
+// topic may be of that one.
+func doubt(all []converted) {
+	for i, c := range all {
+		if c.wider == "" {
+			continue
+		}
+		for _, later := range all[i+1:] {
+			maps.DeleteFunc(c.groups, func(group int, value string) bool {
+				other, known := later.groups[group]
+				return !known || other != value && !strings.HasPrefix(value, "{g") // which is the text that the topic has there
+			})
+		}
+	}
 }
 
 // expand lists the alternatives of an expression.

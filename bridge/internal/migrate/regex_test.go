@@ -153,6 +153,27 @@ func TestExpressionsThatAreNoFilters(t *testing.T) {
 	}
 }
 
+// What a group stands for is not known where the filter takes topics of another alternative, too.
+func TestGroupsOfOtherAlternatives(t *testing.T) {
+	for expr, known := range map[string]string{
+		`(a*0(000))?a`: "",
+		`(\d+)|(room)`: "",
+		`x(1)\d|y(2)b`: "",
+		`(\d+|room)/b`: "{g1}",
+		`room(1)\d`:    "1",
+	} {
+		ways, err := convert(expr)
+		if err != nil {
+			t.Errorf("%s: %v", expr, err)
+			continue
+		}
+		if w := ways[0]; w.wider == "" || w.groups[1] != known || w.groups[2] != "" {
+			t.Errorf("%s: %+v", expr, w)
+		}
+		compare(t, expr, ways)
+	}
+}
+
 func FuzzConvert(f *testing.F) {
 	for _, s := range []string{`a/(\w+)/room/(\d{1,4})/.*`, `a.*`, `l/([^/]+)(?:\/.*)?$`, `d/(\b(all|new|old)\b)`, `(a|b(c|d))?/[xy]`, `((a))/((.*))`} {
 		f.Add(s)
