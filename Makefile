@@ -31,7 +31,7 @@ parts: ## install what e2e and bench run against: Kafka, other people's clients
 
 e2e: parts ## Linkspan between real clients and Apache Kafka, with faults
 	$(GO) test -count=1 ./internal/outage
-	cd e2e && $(GO) vet ./... && $(GO) test -v -count=1 -timeout 30m ./...
+	cd e2e && $(GO) vet ./... && $(GO) test -v -count=1 -timeout 45m ./...
 
 outage: parts ## outages of a minute each, with kill -9; writes bench/results/outage.md
 	$(GO) test -count=1 -timeout 60m ./internal/outage -args -outage.seeds=20000

@@ -18,12 +18,12 @@ func TestAMQP_FromMQTT_ENM_A1(t *testing.T) {
 	device := dial(t, made("paho-go-5"), harness.Options{URL: q.url(byMQTT), Client: "enm-up", Version: 5})
 	records := open(t, world.kafka, q.live)
 	eachPeer(t, func(t *testing.T, m harness.PeerMake) {
-		at := "live/from-mqtt/" + m.Name
+		at := fmt.Sprintf("live/from-mqtt-%d", topics.Add(1))
 		p := q.meet(t, m)
-		exact, filter := receiver(t, p, at+"/1", 100), receiver(t, p, "live/from-mqtt/"+m.Name+"/+", 100)
+		exact, filter := receiver(t, p, at+"/1", 100), receiver(t, p, at+"/+", 100)
 		for qos := range byte(3) {
 			for _, retain := range []bool{false, true} {
-				body := fmt.Sprint(m.Name, " QoS ", qos, " retain ", retain)
+				body := fmt.Sprint(at, " QoS ", qos, " retain ", retain)
 				sent := harness.Message{Topic: at + "/1", Payload: []byte(body), QoS: qos, Retain: retain, ContentType: "text/plain", ResponseTopic: "live/answers",
 					Correlation: []byte{0, 255}, User: []harness.Pair{{Key: "unit", Value: "°C"}}}
 				publish(t, device, sent)
@@ -65,10 +65,11 @@ func TestAMQP_ToMQTT_ENM_A1(t *testing.T) {
 	t.Parallel()
 	q := sharedQuay(t)
 	device := dial(t, made("paho-go-5"), harness.Options{URL: q.url(byMQTT), Client: "enm-down", Version: 5})
-	subscribe(t, device, harness.Subscription{Filter: "live/to-mqtt/#", QoS: 2, RetainAsPublished: true})
+	all := fmt.Sprintf("live/to-mqtt-%d/", topics.Add(1))
+	subscribe(t, device, harness.Subscription{Filter: all + "#", QoS: 2, RetainAsPublished: true})
 	late := dial(t, made("paho-go-5"), harness.Options{URL: q.url(byMQTT), Client: "enm-late", Version: 5})
 	eachPeer(t, func(t *testing.T, m harness.PeerMake) {
-		at := "live/to-mqtt/" + m.Name
+		at := all + m.Name
 		s := sender(t, q.meet(t, m), at)
 		body := harness.Section{Code: harness.DataSection, Raw: harness.Binary("body")}
 		properties := harness.Section{Code: harness.PropertySection, Raw: harness.List(harness.Null, harness.Null, harness.Null, harness.Null,
@@ -104,7 +105,8 @@ func TestAMQP_OneAddress_ENM_A1(t *testing.T) {
 	t.Parallel()
 	const n = 200
 	q := sharedQuay(t)
-	const at = "live/one-address"
+	key := fmt.Sprintf("one-address-%d", topics.Add(1))
+	at := "live/" + key
 	subscriber := dial(t, made("paho-go-3"), harness.Options{URL: q.url(byMQTT), Client: "one-ear", Version: 4})
 	subscribe(t, subscriber, harness.Subscription{Filter: at, QoS: 1})
 	r := receiver(t, q.meet(t, peerMade("rhea")), at, 4*n)
@@ -170,7 +172,7 @@ func TestAMQP_OneAddress_ENM_A1(t *testing.T) {
 		return nil
 	})
 	must(t, harness.Read(deadline(t), world.kafka.Addrs(), func(r *kgo.Record) {
-		if string(r.Key) == "one-address" {
+		if string(r.Key) == key {
 			must(t, arrives(&stored, r.Value))
 		}
 	}, q.live))

@@ -80,8 +80,10 @@ func TestConnector_CON_A1_A9_A10(t *testing.T) {
 			t.Errorf("%s: %d records, want %d", name, got, want)
 		}
 	}
-	if log := l.Log(); strings.Contains(log, "12345678") || strings.Contains(log, issuer.Secret) || strings.Contains(log, "plant/1/temp 1") {
-		t.Errorf("the log shows what it must not:\n%s", log)
+	for line := range l.Lines() {
+		if strings.Contains(line, "12345678") || strings.Contains(line, issuer.Secret) || strings.Contains(line, "plant/1/temp 1") {
+			t.Errorf("the log shows what it must not: %s", line)
+		}
 	}
 }
 
@@ -149,7 +151,7 @@ func TestConnectorProfileInMemory_CON_A7(t *testing.T) {
 	l := asConnector(t, withLogin(t), world.kafka.Addrs()[0], "WILDCARD_TOPIC_LIST=load/+:"+load)
 	connected(t, l, "broker")
 	warned := false
-	for line := range strings.Lines(l.Log()) {
+	for line := range l.Lines() {
 		warned = warned || strings.Contains(line, "level=WARN") && strings.Contains(line, "memory") && strings.Contains(line, "lost")
 	}
 	if !warned {
@@ -221,7 +223,7 @@ func TestSampleClients_CON_A11(t *testing.T) {
 	pub.Args = []string{"pub", "-b", url, "--ca", world.certs.CA, "-u", "walton", "-n", "30", "-e", "1ms", "-r", "sample/1", "sample/2", "sample/3"}
 	pub.Env = sub.Env
 	must(t, harness.Until(deadline(t), func() error {
-		if !strings.Contains(site.Log(), "sample/#") {
+		if !site.Said("sample/#") {
 			return errors.New("nobody has subscribed")
 		}
 		return nil

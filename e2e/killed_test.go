@@ -110,7 +110,7 @@ func (s *stage) more(ctx context.Context, n int) error {
 
 // P5, KAL-A10, CON-A4: one Linkspan behind each make of broker is killed under load: while Kafka is there, while it is away, as it starts without
 // Kafka, and while it drains. All that the brokers acknowledged arrives, in order.
-func TestKilledBehind_KAL_A10(t *testing.T) {
+func TestKilledBehind_KAL_A10_CON_A4(t *testing.T) {
 	t.Parallel()
 	for _, b := range berths {
 		if b.version == "auto" && b.scheme == "mqtt" {

@@ -18,7 +18,7 @@ import (
 
 // patience is how long a test waits for anything: far longer than it takes, with ten times as much to do as the machine
 // has processors, too.
-const patience = 4 * time.Minute
+const patience = 8 * time.Minute
 
 // world is what all tests share.
 var world struct {

@@ -50,8 +50,19 @@ func TestOverlap_CON_A2(t *testing.T) {
 					return nil
 				}))
 			}
-			if n := strings.Count(l.Log(), "overlap"); n == 0 {
-				t.Error("the log does not tell of filters that overlap")
+			warnings := 0
+			for line := range l.Lines() {
+				if strings.Contains(line, "topic filters overlap") {
+					warnings++
+					for _, filter := range []string{"/+/x", "/a/+", "/#"} {
+						if !strings.Contains(line, at+filter) {
+							t.Errorf("%s%s is not in %s", at, filter, line)
+						}
+					}
+				}
+			}
+			if warnings != 1 {
+				t.Errorf("%d warnings of filters that overlap:\n%s", warnings, l.Log())
 			}
 		})
 	}

@@ -28,7 +28,7 @@ func newPlant(t *testing.T, kafka []string, ack string, site *harness.Site, opti
 	p := &plant{site: site, mqtt: throughProxy(t, site.Addr())}
 	p.uplink, p.downlink = topic(t, world.kafka, "plant-up", 3), topic(t, world.kafka, "plant-down", 3)
 	p.crossing = newCrossing(t, world.kafka, loadRoutes(p.uplink, "ack: "+ack)+fmt.Sprintf("  - {from: \"kafka:%s\", to: \"mqtt:devices/{key}/commands\", qos: 2}\n", p.downlink),
-		dialTo("plant", "mqtt://"+p.mqtt.Addr(), append([]string{"keep_alive: 2s", "qos: 2", "reconnect: {max: 1s}"}, options...)...))
+		dialTo("plant", "mqtt://"+p.mqtt.Addr(), append([]string{"qos: 2", "reconnect: {max: 1s}"}, options...)...))
 	p.crossing.kafka = kafka
 	p.linkspan = p.member(t)
 	connected(t, p.linkspan, "plant")
@@ -64,7 +64,7 @@ func (p *plant) traffic(t *testing.T, n int, pace time.Duration) (wait func()) {
 func TestNetworkToBroker_CON_A8(t *testing.T) {
 	t.Parallel()
 	const n = 300
-	p := newPlant(t, world.kafka.Addrs(), "kafka-else-spool", ownSite(t, "mosquitto", ""))
+	p := newPlant(t, world.kafka.Addrs(), "kafka-else-spool", ownSite(t, "mosquitto", ""), "keep_alive: 2s")
 	wait := p.traffic(t, n, 10*time.Millisecond)
 
 	arrived(t, &p.up, 100)
@@ -171,13 +171,13 @@ func TestNetworkToKafka(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			const n = 200
 			kafka := network(t)
-			p := newPlant(t, kafka.Addrs(), "kafka", ownSite(t, "mosquitto", ""), "mode: "+mode)
+			p := newPlant(t, kafka.Addrs(), "kafka", ownSite(t, "mosquitto", ""), "keep_alive: 10s", "mode: "+mode)
 			wait := p.traffic(t, n, 10*time.Millisecond)
 			arrived(t, &p.up, n)
 			kafka.BlackHole()
 			must(t, harness.Until(deadline(t), func() error { return ready(t, p.linkspan, http.StatusServiceUnavailable) }))
 			wait() // the broker acknowledges all the same
-			p.pinged(t, 5)
+			p.pinged(t, 3)
 			must(t, kafka.Heal())
 			settled(t, &p.up, false)
 			kafka.Cut()

@@ -11,7 +11,7 @@ import (
 // P1, P2, P3, P5, CON-A4, CON-A5: Kafka goes away in every way there is, while devices publish all the time. They get their
 // acknowledgements on the connections that they have, Linkspan says that it is degraded, and when Kafka is back all that was
 // acknowledged gets there, in order, once.
-func TestOutage(t *testing.T) {
+func TestOutage_CON_A4_A5(t *testing.T) {
 	t.Parallel()
 	for name, fault := range networkFaults {
 		t.Run(name, func(t *testing.T) {

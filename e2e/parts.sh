@@ -27,7 +27,7 @@ sudo=()
 # retry COMMAND...: registries have bad moments.
 retry() {
   local pause
-  for pause in 5 15 30; do
+  for pause in 5 15 30 60; do
     "$@" && return
     echo "failed, again in $pause s: $*" >&2
     sleep "$pause"
@@ -61,9 +61,9 @@ debian() {
     printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee /usr/sbin/policy-rc.d >/dev/null
     "${sudo[@]}" chmod 755 /usr/sbin/policy-rc.d
   fi
-  retry "${sudo[@]}" apt-get -qq -o DPkg::Lock::Timeout=120 update
-  retry "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-    apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "${missing[@]}" >"$cache/apt.log" 2>&1 || { cat "$cache/apt.log"; exit 1; }
+  local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3)
+  retry "${apt[@]}" update
+  retry "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >"$cache/apt.log" 2>&1 || { cat "$cache/apt.log"; exit 1; }
 }
 
 # part NAME KEY COMMAND...: runs COMMAND DIR to fill a new directory, unless NAME is there already and made from KEY.
@@ -81,7 +81,9 @@ part() {
   ln -sfn "$dir" "$cache/$name"
 }
 
-jars() { mvn -B -ntp -q -Dstyle.color=never -f "$1" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$2"; }
+# Maven alone would take what does not fit its checksum, and wait half an hour for a server that has gone quiet; each of the two
+# properties is known to some of its versions.
+jars() { mvn -B -C -ntp -q -Dstyle.color=never -Dmaven.wagon.rto=60000 -Daether.connector.requestTimeout=60000 -f "$1" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$2"; }
 broker() { jars "$1/pom.xml" "$2" && javac -proc:none -d "$2" -cp "$2/*" "$1"/*.java; }
 node_modules() { npm install --prefix "${@: -1}" --no-audit --no-fund --loglevel=error "${@:1:$#-1}" >/dev/null; }
 

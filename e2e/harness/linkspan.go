@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"os"
 	"os/exec"
@@ -179,3 +180,6 @@ func (l *Linkspan) Addr(i int) string { return Loopback(l.Ports[i]) }
 
 // Log returns the end of what it printed, all its runs together.
 func (l *Linkspan) Log() string { return l.process.Tail(6000) }
+
+// Lines returns all that it printed, all its runs together.
+func (l *Linkspan) Lines() iter.Seq[string] { return strings.Lines(l.process.Log()) }
