@@ -124,9 +124,9 @@ func TestKilledBehind_KAL_A10_CON_A4(t *testing.T) {
 
 func (b berth) killed(t *testing.T) {
 	site, via := sharedSite(t, b.site), network(t)
-	up := topic(t, world.kafka, "behind", 3)
-	c := newCrossing(t, world.kafka, fmt.Sprintf("routes:\n  - {from: \"mqtt:behind/{device}\", to: \"kafka:%s\", key: \"{device}\"}\n", up),
-		dialTo("site", site.URL("mqtt"), fmt.Sprintf("client_id: behind-%s", b.site), fmt.Sprintf("qos: %d", b.grantQoS), "reconnect: {max: 1s}"))
+	up := topic(t, world.kafka, "behind", 3) // the prefix of this test's topics, too
+	c := newCrossing(t, world.kafka, fmt.Sprintf("routes:\n  - {from: \"mqtt:%[1]s/{device}\", to: \"kafka:%[1]s\", key: \"{device}\"}\n", up),
+		dialTo("site", site.URL("mqtt"), "client_id: "+up, fmt.Sprintf("qos: %d", b.grantQoS), "reconnect: {max: 1s}"))
 	c.kafka, c.alone = via.Addrs(), true
 	l := c.member(t)
 	connected(t, l, "site")
@@ -136,7 +136,7 @@ func (b berth) killed(t *testing.T) {
 	enough := make(chan struct{})
 	var all []*harness.Publisher
 	for i, name := range names(b.site, 4) {
-		all = append(all, &harness.Publisher{Addr: site.Addr, Client: name, Topic: "behind/" + name, QoS: min(1+byte(i%2), b.publishQoS), Enough: enough,
+		all = append(all, &harness.Publisher{Addr: site.Addr, Client: name, Topic: up + "/" + name, QoS: min(1+byte(i%2), b.publishQoS), Enough: enough,
 			Window: 10, Pace: 10 * time.Millisecond, Released: true, Ledger: &ledger})
 		if b.site == "artemis" { // it acknowledges in an order of its own
 			all[i].Window = 1

@@ -76,6 +76,11 @@ func TestTakeover_KAL_A10(t *testing.T) {
 // in good order. All that was acknowledged arrives, in order.
 func TestEverythingKilled_KAL_A10(t *testing.T) {
 	t.Parallel()
+	untilShown(t, func() bool { return everythingKilled(t) })
+}
+
+func everythingKilled(t *testing.T) bool {
+	t.Helper()
 	const n = 600
 	kafka := startKafka(t, 1)
 	up := topic(t, kafka, "up", 3)
@@ -123,8 +128,8 @@ func TestEverythingKilled_KAL_A10(t *testing.T) {
 	for _, wait := range waits {
 		wait()
 	}
-	settled(t, &ledger, true)
 	holders(t, members, proxies)
+	return shows(t, sites["aft"], &ledger)
 }
 
 // P1, P5: the process that runs the endpoint is cut off from Kafka, and not from the broker, and does not die. Another one takes

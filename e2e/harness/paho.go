@@ -18,7 +18,8 @@ import (
 func DialPaho3(ctx context.Context, o Options) (Device, error) {
 	d := &paho3{queue: newQueue[Message]()}
 	opts := mqtt.NewClientOptions().AddBroker(strings.Replace(strings.Replace(o.URL, "mqtts:", "ssl:", 1), "mqtt:", "tcp:", 1)).
-		SetClientID(o.Client).SetProtocolVersion(uint(o.Version)).SetAutoReconnect(false).SetOrderMatters(true)
+		SetClientID(o.Client).SetProtocolVersion(uint(o.Version)).SetAutoReconnect(false).SetOrderMatters(true).
+		SetConnectTimeout(2 * time.Minute).SetPingTimeout(2 * time.Minute) // the calls' own contexts end them earlier
 	opts.SetConnectionLostHandler(func(_ mqtt.Client, err error) { d.queue.fail(err) })
 	opts.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
 		d.queue.put(Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Retain: m.Retained()})
