@@ -52,7 +52,7 @@ func TestAMQPMemory_AKB_A10(t *testing.T) {
 	s := launchSenders(t, 2, 0, &harness.AMQPPublisher{URL: url, Address: aside, Pace: 5 * time.Millisecond})
 	collectFrom(t, group(from, "all"), url).arrived(t, devices*count)
 	s.goOn(t, 100)
-	bounded(t, l, 250)
+	bounded(t, l, 400)
 	close(s.enough)
 	s.wait()
 	balance(t, world.kafka.Addrs(), &s.ledger, false, aside)
@@ -128,12 +128,12 @@ func TestAMQPBackPressure_SPK_A5(t *testing.T) {
 			t.Errorf("%s has %d messages under way", p.Name, n)
 		}
 	}
-	bounded(t, l, 150)
+	bounded(t, l, 180)
 	must(t, kafka.Brokers[0].Thaw())
 	close(few.enough)
 	few.wait()
 	many.wait()
-	bounded(t, l, 150)
+	bounded(t, l, 180)
 	balance(t, kafka.Addrs(), &few.ledger, false, small)
 	balance(t, kafka.Addrs(), &many.ledger, false, in)
 	for _, p := range all {

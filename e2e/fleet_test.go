@@ -97,7 +97,7 @@ func newFleet(t *testing.T) (*fleet, context.Context) {
 
 // pipeline starts a device that pipelines.
 func (f *fleet) pipeline(ctx context.Context, p *harness.Publisher) {
-	p.Topic, p.Window, p.KeepAlive, p.Ledger = "load/"+p.Client, 16, 5*time.Second, &f.ledger
+	p.Topic, p.Window, p.KeepAlive, p.Ledger = "load/"+p.Client, 16, 10*time.Second, &f.ledger
 	if p.Pace == 0 {
 		p.Pace = 10 * time.Millisecond
 	}

@@ -72,7 +72,7 @@ func run(m *testing.M) (code int) {
 }
 
 func prepare() (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience) // it compiles, too
 	defer cancel()
 	if world.parts, err = harness.FindParts(); err != nil {
 		return err

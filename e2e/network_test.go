@@ -237,5 +237,5 @@ func TestAllDownAtStart_UNS_A11(t *testing.T) {
 	connected(t, l, "late")
 	publishers(t, &ledger, 1, 20, 10, 0, late.Addr, "late")()
 	settled(t, &ledger, false)
-	must(t, ready(t, l, http.StatusOK))
+	must(t, harness.Until(deadline(t), func() error { return ready(t, l, http.StatusOK) }))
 }

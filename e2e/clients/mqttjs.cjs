@@ -59,7 +59,7 @@ const ops = {
       protocolId: version === 3 ? 'MQIsdp' : 'MQTT',
       clean: true,
       reconnectPeriod: 0,
-      connectTimeout: 120_000,
+      connectTimeout: 3_600_000, // the tests' own patience ends earlier
       keepalive: Number(q.get('keepAlive') ?? 30),
       ca: q.has('ca') ? fs.readFileSync(q.get('ca')) : undefined,
       ...(version === 5 && { properties: { topicAliasMaximum: 10 }, autoAssignTopicAlias: q.get('autoAlias') === '1' })

@@ -14,12 +14,15 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
+// patience is that of the libraries. The calls' own contexts end them earlier.
+const patience = time.Hour
+
 // DialPaho3 connects Eclipse Paho for Go, its library for MQTT 3.1 and 3.1.1.
 func DialPaho3(ctx context.Context, o Options) (Device, error) {
 	d := &paho3{queue: newQueue[Message]()}
 	opts := mqtt.NewClientOptions().AddBroker(strings.Replace(strings.Replace(o.URL, "mqtts:", "ssl:", 1), "mqtt:", "tcp:", 1)).
 		SetClientID(o.Client).SetProtocolVersion(uint(o.Version)).SetAutoReconnect(false).SetOrderMatters(true).
-		SetConnectTimeout(2 * time.Minute).SetPingTimeout(2 * time.Minute) // the calls' own contexts end them earlier
+		SetConnectTimeout(patience).SetPingTimeout(patience)
 	opts.SetConnectionLostHandler(func(_ mqtt.Client, err error) { d.queue.fail(err) })
 	opts.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
 		d.queue.put(Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Retain: m.Retained()})
@@ -98,7 +101,7 @@ func DialPaho5(ctx context.Context, o Options) (Device, error) {
 	d := &paho5{queue: newQueue[Message]()}
 	d.client = paho.NewClient(paho.ClientConfig{
 		Conn:          packets.NewThreadSafeConn(conn),
-		PacketTimeout: 2 * time.Minute, // the calls' own contexts end them earlier
+		PacketTimeout: patience,
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(r paho.PublishReceived) (bool, error) {
 			d.queue.put(fromPaho5(r.Packet))
 			return true, nil
