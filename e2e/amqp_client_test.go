@@ -24,6 +24,7 @@ var quays = []brokerQuay{
 // SPK-A1, SPK-A6, SPK-W1, AKB-A13, P1, P3, P5: what is in Kafka goes down to a queue of a broker over AMQP, and what is in the queue goes up to
 // Kafka. Under load Linkspan is killed, then the broker, and then the broker is stopped in good order: every message is there.
 func TestAMQPBrokers_SPK_A1(t *testing.T) {
+	t.Parallel()
 	for _, q := range quays {
 		t.Run(q.site, func(t *testing.T) {
 			t.Parallel()
