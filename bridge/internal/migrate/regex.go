@@ -310,6 +310,9 @@ func (c *converted) tail(pieces []piece, at int, before []string) []string {
 		return []string{c.level(head), "#"}
 	case !whole:
 		text := c.level(head)
+		if slices.ContainsFunc(head, func(p piece) bool { return p.kind == partly }) { // .* may have some of the level
+			maps.DeleteFunc(c.groups, func(group int, value string) bool { return value == text })
+		}
 		c.narrower = fmt.Sprintf("the level has to be %s, not only to begin with it", text)
 		return []string{text, "#"}
 	case len(head) > 0:
