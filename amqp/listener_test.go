@@ -64,6 +64,7 @@ func run(t *testing.T, s setup) *berth {
 	b.live = session.NewRegistry(session.DefaultConfig(), quiet)
 	cfg := amqp.DefaultListenerConfig()
 	cfg.URL = "amqp://127.0.0.1:0"
+	cfg.ConnectTimeout, cfg.WriteTimeout, cfg.DrainTimeout = amqptest.Patience, amqptest.Patience, amqptest.Patience
 	if s.change != nil {
 		s.change(&cfg)
 	}

@@ -119,7 +119,7 @@ func TestTakeover(t *testing.T) {
 	plant := newSite(t, packet.V5)
 	text := `
 kafka: {brokers: [` + at + `], consumer: {commit_interval: 50ms}}
-fleet: {session_timeout: 2s}
+fleet: {session_timeout: 4s}
 endpoints: {plant: {dial: "` + plant.url() + `", username: %s}}` + plantRoutes
 	procs := map[string]*proc{}
 	begin := func(name string) { procs[name] = spawn(t, fmt.Sprintf(text, name)) }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/wire/wiretest"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -26,7 +27,7 @@ import (
 
 func embeddedConfig(dir string) EmbeddedConfig {
 	cfg := defaultEmbedded()
-	cfg.Dir, cfg.Listen, cfg.MinFree = dir, "127.0.0.1:0", 0
+	cfg.Dir, cfg.Listen, cfg.MinFree = dir, wiretest.Loopback(), 0
 	return cfg
 }
 

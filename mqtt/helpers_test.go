@@ -47,6 +47,7 @@ func startWith(t testing.TB, s *sink, change ...func(*mqtt.ListenerConfig)) *ben
 	t.Helper()
 	cfg := mqtt.DefaultListenerConfig()
 	cfg.Name, cfg.URL = "test", "mqtt://127.0.0.1:0"
+	cfg.ConnectTimeout, cfg.WriteTimeout, cfg.DrainTimeout = mqtttest.Patience, mqtttest.Patience, mqtttest.Patience
 	for _, f := range change {
 		f(&cfg)
 	}

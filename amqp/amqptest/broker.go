@@ -9,6 +9,7 @@ import (
 	"github.com/linkspan/linkspan/amqp/engine"
 	"github.com/linkspan/linkspan/amqp/engine/sasl"
 	"github.com/linkspan/linkspan/amqp/frame"
+	"github.com/linkspan/linkspan/internal/wire/wiretest"
 )
 
 // Mode is what a [Broker] does with the messages that are sent to it.
@@ -52,7 +53,7 @@ func NewBroker(t testing.TB, cfg engine.Config) *Broker {
 	if cfg.Checker == nil {
 		cfg.Checker = &sasl.Checker{Mechanisms: []string{sasl.Anonymous, sasl.Plain}, Anyone: true}
 	}
-	b := &Broker{t: t, cfg: cfg, addr: "127.0.0.1:0", conns: map[*served]bool{}, queues: map[string]*queue{}, credit: 100,
+	b := &Broker{t: t, cfg: cfg, addr: wiretest.Loopback(), conns: map[*served]bool{}, queues: map[string]*queue{}, credit: 100,
 		rejection: frame.Error{Condition: frame.NotAllowed, Description: "no"}, refusals: map[string]*frame.Error{}}
 	b.Start()
 	t.Cleanup(func() {

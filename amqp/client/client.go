@@ -84,7 +84,7 @@ func New(cfg Config, addresses []string, routes Routes, log *slog.Logger) *Clien
 			c.receivers = append(c.receivers, newReceiver(c, a))
 		}
 	}
-	c.out.c = c
+	c.out.c, c.out.caution = c, defaultCaution
 	c.status = Status{ContainerID: cfg.ContainerID, Since: time.Now()}
 	return c
 }
@@ -203,8 +203,8 @@ func (c *Client) connected(conn *conn) {
 	c.said = ""
 	broker := describe(conn.engine.Remote())
 	c.log.Info("connected", "url", conn.target.Text, "broker", broker, "container_id", c.cfg.ContainerID)
+	c.out.begin(conn) // before anybody is told
 	c.note(func(s *Status) { s.Connected, s.Since, s.URL, s.Broker = true, conn.since, conn.target.Text, broker })
-	c.out.begin(conn)
 }
 
 // disconnected waits for the end of what belongs to the connection.

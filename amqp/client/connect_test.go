@@ -112,12 +112,18 @@ func TestCutAtRandom_SPK_A1(t *testing.T) {
 	cutting := make(chan struct{})
 	var cuts sync.WaitGroup
 	cuts.Go(func() {
-		for seed := rand.New(rand.NewPCG(1, 2)); ; {
+		seed, last, most := rand.New(rand.NewPCG(1, 2)), 0, 3*time.Millisecond
+		for {
 			select {
 			case <-cutting:
 				return
-			case <-time.After(time.Duration(seed.IntN(3_000_000))):
+			case <-time.After(time.Duration(seed.Int64N(int64(most)))):
 				b.Kill()
+			}
+			if done := len(b.Accepted("up")) + len(b.Stored("down")); done == last { // a slow machine gets nowhere in that time
+				most += most / 2
+			} else {
+				last, most = done, 3*time.Millisecond
 			}
 		}
 	})

@@ -102,6 +102,7 @@ func launch(t testing.TB, url string, addresses []string, change ...func(*client
 	cfg := client.DefaultConfig()
 	cfg.Dial = []string{url}
 	cfg.Reconnect = client.Reconnect{Min: time.Millisecond, Max: 10 * time.Millisecond}
+	cfg.ConnectTimeout, cfg.AckTimeout = custody.Patience, custody.Patience
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -109,6 +110,7 @@ func launch(t testing.TB, url string, addresses []string, change ...func(*client
 		t.Fatal(err)
 	}
 	r := &running{Client: client.New(cfg, addresses, nil, slog.New(slog.DiscardHandler)), t: t, sink: &sink{}}
+	r.SetCaution(custody.Patience) // however slow the machine is
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx, r.sink) }()

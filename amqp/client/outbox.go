@@ -12,7 +12,8 @@ import (
 
 // outbox is the way down: a sender for each address, and all messages that were taken and are not done, the oldest first.
 type outbox struct {
-	c *Client
+	c       *Client
+	caution time.Duration // see sender.wary
 
 	mu         sync.Mutex
 	conn       *conn // nil: none, and what is sent is given back

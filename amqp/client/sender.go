@@ -33,8 +33,8 @@ type sender struct {
 	wary time.Time
 }
 
-// caution is how long a sender is wary. A retry ends it.
-const caution = time.Second
+// defaultCaution is how long a sender is wary. A retry ends it.
+const defaultCaution = time.Second
 
 // behind reports whether a message would overtake one that was given back. The caller has mu.
 func (s *sender) behind(m *linkspan.Message) bool {
@@ -211,7 +211,7 @@ func (s *sender) Settled(_ *engine.Link, e *engine.Delivery) {
 		over = s.giveBack(over, errBehind)
 	}
 	if s.failing && s.flying == 0 {
-		s.failing, s.wary = false, time.Now().Add(caution)
+		s.failing, s.wary = false, time.Now().Add(o.caution)
 	}
 	o.remove(d)
 	o.mu.Unlock()
@@ -271,7 +271,7 @@ func (o *outbox) beWary(address string, over []outcome) {
 		clear(o.wary)
 	}
 	if slices.ContainsFunc(over, func(o outcome) bool { return !linkspan.IsPermanent(o.err) }) {
-		o.wary[address] = time.Now().Add(caution)
+		o.wary[address] = time.Now().Add(o.caution)
 	}
 }
 

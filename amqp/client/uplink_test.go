@@ -151,7 +151,7 @@ func TestFailsInPassing(t *testing.T) {
 // A stop releases what is not handed over, waits for what is, and accepts it (P8).
 func TestStopReleases(t *testing.T) {
 	b := broker(t)
-	r := start(t, b.URL(), []string{"q"}, func(c *client.Config) { c.Credit = 20 })
+	r := start(t, b.URL(), []string{"q"}, func(c *client.Config) { c.Credit, c.DrainTimeout = 20, custody.Patience })
 	r.sink.set(func(s *sink) { s.holding = true })
 	b.Feed("q", encodeAll(12)...)
 	r.until("messages", func() bool { return len(r.sink.payloads()) == 12 })
@@ -166,12 +166,10 @@ func TestStopReleases(t *testing.T) {
 	r.until("what waits to be released", func() bool { return b.Released("q") >= 5 })
 	r.sink.let()
 	<-stopped
-	if n := len(b.Accepted("q")); n != 12 {
-		t.Errorf("%d accepted", n)
-	}
-	if all, out := b.Left("q"); all != 5 || out != 0 {
-		t.Errorf("%d are left, %d of them with us", all, out)
-	}
+	r.until("the broker to know", func() bool {
+		all, out := b.Left("q")
+		return len(b.Accepted("q")) == 12 && all == 5 && out == 0
+	})
 }
 
 // An address that the broker refuses is asked for again; the others are served meanwhile.

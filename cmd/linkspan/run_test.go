@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/wire/wiretest"
 	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
 )
@@ -109,10 +110,11 @@ func (p *process) signal(s os.Signal) {
 	}
 }
 
-// freePorts are the variables that let several bridges run at a time.
+// freePorts are the variables that let several bridges run at a time, and come back where they were.
 func freePorts() []string {
+	any := wiretest.Loopback()
 	return []string{
-		"LINKSPAN_KAFKA_EMBEDDED_LISTEN=127.0.0.1:0", "LINKSPAN_ENDPOINTS_DEVICES_LISTEN=mqtt://127.0.0.1:0", "LINKSPAN_ADMIN_LISTEN=127.0.0.1:0",
+		"LINKSPAN_KAFKA_EMBEDDED_LISTEN=" + any, "LINKSPAN_ENDPOINTS_DEVICES_LISTEN=mqtt://127.0.0.1:0", "LINKSPAN_ADMIN_LISTEN=" + any,
 	}
 }
 

@@ -96,7 +96,7 @@ func (c pubCommand) Run(p *program) error {
 	report, err := bridge.Publish(ctx, c.connection(p), bridge.SamplePublication{
 		Topics: c.Topic, Count: c.Count, Interval: c.Interval, QoS: c.QoS, Retain: c.Retain, Payload: c.Message,
 	}, c.log(p))
-	if report.Sent == 0 && err != nil {
+	if report.Sent == 0 && err != nil && ctx.Err() == nil {
 		return c.refused(err)
 	}
 	word := "acknowledged"

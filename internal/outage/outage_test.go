@@ -44,7 +44,7 @@ func TestOutages(t *testing.T) {
 func play(t *testing.T, n uint64) {
 	t.Helper()
 	s := newSchedule(n)
-	stuck := time.AfterFunc(2*time.Minute, func() { panic(fmt.Sprintf("virtual time stands still in %v", s)) })
+	stuck := time.AfterFunc(8*time.Minute, func() { panic(fmt.Sprintf("virtual time stands still in %v", s)) })
 	defer stuck.Stop()
 	tale := ""
 	defer func() {

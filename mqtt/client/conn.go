@@ -131,7 +131,7 @@ func (c *conn) finish() {
 	c.shut, c.closing = true, true
 	c.goodbye()
 	c.room.Broadcast()
-	_ = c.nc.SetWriteDeadline(time.Now().Add(c.w.c.farewell))
+	_ = c.nc.SetWriteDeadline(time.Now().Add(farewell))
 	c.w.mu.Unlock()
 	c.running.Wait()
 	_ = c.nc.Close()
@@ -365,7 +365,7 @@ func (c *conn) write() error {
 		w.in.written = w.in.settled
 		now, patience := time.Now(), c.patience
 		if c.closing {
-			patience = w.c.farewell
+			patience = farewell
 		}
 		_ = c.nc.SetWriteDeadline(now.Add(patience))
 		w.mu.Unlock()

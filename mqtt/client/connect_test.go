@@ -168,7 +168,7 @@ func TestBrokerDownAtStart(t *testing.T) {
 	}
 	ln, err := net.Listen("tcp", down.addr)
 	if err != nil {
-		t.Skip("somebody else has taken the port meanwhile")
+		t.Skip("somebody else has taken the port meanwhile") // see wiretest.Loopback
 	}
 	t.Cleanup(func() { _ = ln.Close() })
 	down.ln = ln

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/linkspan/linkspan"
+	"github.com/linkspan/linkspan/internal/wire/wiretest"
 	"github.com/linkspan/linkspan/mqtt/client"
 	"github.com/linkspan/linkspan/mqtt/mqtttest"
 	"github.com/linkspan/linkspan/mqtt/packet"
@@ -29,7 +30,7 @@ type broker struct {
 
 func newBroker(t testing.TB) *broker {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", wiretest.Loopback())
 	if err != nil {
 		t.Fatal(err)
 	}

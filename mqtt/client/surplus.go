@@ -53,7 +53,7 @@ var errAgain = errors.New("connect again")
 // hangUp ends a connection that was made for its CONNECT alone.
 func (c *conn) hangUp() {
 	d := packet.Disconnect{}
-	_ = c.nc.SetWriteDeadline(time.Now().Add(c.w.c.farewell))
+	_ = c.nc.SetWriteDeadline(time.Now().Add(farewell))
 	_, _ = c.nc.Write(d.Append(nil, c.version))
 	_ = c.nc.Close()
 }

@@ -187,6 +187,7 @@ func TestNoRoom(t *testing.T) {
 	if n := r.sink.Count(); n != 0 {
 		t.Fatalf("%d messages came", n)
 	}
+	p.Write(packet.AppendPing(nil, packet.PINGRESP)...)
 	r.sink.Set(func(s *mqtttest.Sink) { s.Full = false })
 	for {
 		raw, err := p.Next()
