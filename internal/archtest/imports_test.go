@@ -51,6 +51,7 @@ var foreign = map[string][]string{
 	"github.com/twmb/franz-go":            {"kafka"},
 	"github.com/prometheus/client_golang": {"admin", "bridge"},
 	"github.com/alecthomas/kong":          {"cmd/linkspan"},
+	"github.com/xdg-go/scram":             {"amqp/engine/sasl"},
 	"go.yaml.in/yaml":                     {"bridge/internal/strict"},
 }
 

@@ -26,8 +26,11 @@ func (c *Credentials) Start(offered []string) (mechanism string, first []byte, x
 		x = &Exchange{user: c.User}
 		switch m {
 		case ScramSHA256, ScramSHA512:
-			first = newScramClient(x, c, m)
-			return m, first, x, nil
+			k, err := knower(hashOf(m), c.User, c.Password)
+			if err == nil {
+				first, err = x.askScram(k)
+			}
+			return m, first, x, err
 		case Plain:
 			first = slices.Concat([]byte{0}, []byte(c.User), []byte{0}, []byte(c.Password))
 		case Anonymous:

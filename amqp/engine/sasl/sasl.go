@@ -6,9 +6,7 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
-	"crypto/sha512"
 	"errors"
-	"hash"
 )
 
 // The mechanisms.
@@ -80,7 +78,7 @@ func (c *Checker) Start(mechanism, external string) (*Exchange, error) {
 		case External:
 			x.next = func(b []byte) ([]byte, bool, error) { return x.external(external, b) }
 		case ScramSHA256, ScramSHA512:
-			x.next = (&scramServer{x: x, c: c, hash: hashOf(m)}).first
+			return x, x.checkScram(c, hashOf(m))
 		default:
 			return nil, ErrMechanism
 		}
@@ -177,11 +175,4 @@ func (c *Checker) digest(purpose string, b []byte) []byte {
 	h.Write([]byte{0})
 	h.Write(b)
 	return h.Sum(nil)
-}
-
-func hashOf(mechanism string) func() hash.Hash {
-	if mechanism == ScramSHA512 {
-		return sha512.New
-	}
-	return sha256.New
 }

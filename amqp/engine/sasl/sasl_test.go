@@ -9,7 +9,7 @@ import (
 var checker = &Checker{
 	Mechanisms: []string{ScramSHA512, ScramSHA256, Plain, External, Anonymous},
 	Password: func(user string) (string, bool) {
-		p, ok := map[string]string{"user": "pencil", "a=b,c": "séc,ret", "empty": ""}[user]
+		p, ok := map[string]string{"user": "pencil", "a=b,c": "séc,ret", "emoji": "🔑"}[user]
 		return p, ok
 	},
 	Secret: [32]byte{1},
@@ -54,6 +54,8 @@ func TestMechanisms(t *testing.T) {
 		{"anybody", Credentials{}, "", Anonymous, "", nil},
 		{"the strongest first", Credentials{User: "user", Password: "pencil"}, "", ScramSHA512, "user", nil},
 		{"SHA-256", Credentials{User: "user", Password: "pencil", Mechanisms: []string{ScramSHA256}}, "", ScramSHA256, "user", nil},
+		{"not for SASLprep", Credentials{User: "emoji", Password: "🔑"}, "", ScramSHA512, "emoji", nil},
+		{"prepared", Credentials{User: "user", Password: "p\u00ade\u2060ncil"}, "", ScramSHA512, "user", nil}, // [RFC 4013, 2.1]
 		{"escaped", Credentials{User: "a=b,c", Password: "séc,ret", Mechanisms: []string{ScramSHA256}}, "", ScramSHA256, "a=b,c", nil},
 		{"plain", Credentials{User: "user", Password: "pencil", Mechanisms: []string{Plain}}, "", Plain, "user", nil},
 		{"certificate", Credentials{Certificate: true}, "CN=device", External, "CN=device", nil},
@@ -82,26 +84,46 @@ func TestAnyone(t *testing.T) {
 	}
 }
 
-// The example of RFC 7677, 3.
-func TestScramClientOfTheRFC(t *testing.T) {
-	x := &Exchange{}
-	c := &Credentials{User: "user", Password: "pencil"}
-	if first := startScram(x, c, ScramSHA256, "rOprNGfwEbeRWgbNEkqO"); string(first) != "n,,n=user,r=rOprNGfwEbeRWgbNEkqO" {
-		t.Fatalf("%s", first)
+// askRFC is a client with the password and the nonce of the RFC's example, and what it says first.
+func askRFC(t *testing.T) (x *Exchange, first string) {
+	t.Helper()
+	k, err := knower(hashOf(ScramSHA256), "user", "pencil")
+	if err != nil {
+		t.Fatal(err)
 	}
+	x = &Exchange{}
+	b, err := x.askScram(k.WithNonceGenerator(func() string { return "rOprNGfwEbeRWgbNEkqO" }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x, string(b)
+}
+
+// The example of RFC 7677, 3; and a server that does not prove that it knows the password, in whatever way.
+func TestScramClientOfTheRFC(t *testing.T) {
 	const challenge = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
 	const final = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
-	if answer, _, err := x.Next([]byte(challenge)); err != nil || string(answer) != final {
-		t.Fatalf("%s, %v", answer, err)
+	for verdict, want := range map[string]error{
+		"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=": nil,
+		"v=7rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=": ErrServer,
+		"v=":            ErrServer,
+		"":              ErrServer,
+		"e=other-error": ErrServer,
+	} {
+		x, first := askRFC(t)
+		if first != "n,,n=user,r=rOprNGfwEbeRWgbNEkqO" {
+			t.Fatal(first)
+		}
+		if answer, _, err := x.Next([]byte(challenge)); err != nil || string(answer) != final {
+			t.Fatalf("%s, %v", answer, err)
+		}
+		if err := x.Finish([]byte(verdict)); !errors.Is(err, want) {
+			t.Errorf("%q: %v", verdict, err)
+		}
 	}
-	if err := x.Finish([]byte("v=7rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")); !errors.Is(err, ErrServer) {
-		t.Fatal("a wrong signature of the server passed")
-	}
+	x, _ := askRFC(t)
 	if err := x.Finish(nil); !errors.Is(err, ErrServer) {
 		t.Fatal("no signature of the server passed")
-	}
-	if err := x.Finish([]byte("v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -165,13 +187,15 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// A server that makes the client hash for ever, or forgets its nonce, is left alone.
+// A server that makes the client hash for ever, or hardly at all, or forgets its nonce, is left alone.
 func TestHostileServer(t *testing.T) {
+	const nonce = "rOprNGfwEbeRWgbNEkqO"
 	for _, challenge := range []string{
-		"", "r=abcd,s=AAAA", "r=abcd,s=AAAA,i=0", "r=abcd,s=AAAA,i=1000000000", "r=abc,s=AAAA,i=1", "r=xbcd,s=AAAA,i=1", "r=abcd,s=,i=1", "r=abcd,s=!,i=1",
+		"", "r=" + nonce + "x,s=AAAA", "r=" + nonce + "x,s=AAAA,i=0", "r=" + nonce + "x,s=AAAA,i=-1", "r=" + nonce + "x,s=AAAA,i=4095",
+		"r=" + nonce + "x,s=AAAA,i=1000001", "r=" + nonce + "x,s=AAAA,i=9999999999999999999999", "r=x,s=AAAA,i=4096", "r=" + nonce + "x,s=!,i=4096",
+		"m=ext,r=" + nonce + "x,s=AAAA,i=4096", "r=" + nonce + "x,i=4096,i=1000001",
 	} {
-		x := &Exchange{}
-		startScram(x, &Credentials{User: "user"}, ScramSHA256, "abc")
+		x, _ := askRFC(t)
 		if _, _, err := x.Next([]byte(challenge)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%q: %v", challenge, err)
 		}
