@@ -148,8 +148,11 @@ func (d *Delivery) refuse() {
 		return
 	}
 	done(errNoCredit)
-	moves := p.next != nil && p.unsettled == 0
+	moves, others := p.next != nil && p.unsettled == 0, len(p.past) > 0
 	p.mu.Unlock()
+	if others { // of whom one may have credit
+		p.team.source.Wake(p.topic, p.partition)
+	}
 	d.part, d.rc = nil, nil
 	p.team.registry.deliveries.Put(d)
 	if moves {

@@ -153,6 +153,36 @@ func TestUndeliverableHereAndTheOtherLeaves(t *testing.T) {
 	})
 }
 
+// P3, P6: what the owner cannot take goes to whoever else has credit, and holds up its partition only while nobody else has any.
+func TestUndeliverableHereGoesToWhoHasCredit(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		p := w.process(Options{})
+		a := p.link("g", "t", plenty)
+		w.until("the partition", func() bool { return w.members("g") == 1 })
+		b, c, d := p.link("g", "t", 0), p.link("g", "t", 1), p.link("g", "t", 0)
+		w.feed("t", 0, 0, 3)
+		list := a.wait(3)
+		list[0].d.Settle(Outcome{State: Modified, UndeliverableHere: true})
+		want(t, "the one with credit", payloads(c.wait(1)), []string{"0"})
+		list[1].d.Settle(Outcome{State: Modified, UndeliverableHere: true})
+		w.feed("t", 0, 3, 5)
+		pass(time.Minute)
+		if got := payloads(a.got()); len(got) != 3 {
+			t.Fatalf("the owner got %v, and 1 is nowhere yet", got)
+		}
+		d.grant(1)
+		want(t, "the one that has credit by now", payloads(d.wait(1)), []string{"1"})
+		want(t, "the owner goes on", payloads(a.wait(5)), numbered(0, 5))
+		if n := len(b.got()); n > 0 || len(p.deadLetters()) > 0 {
+			t.Errorf("%d deliveries without credit, dead letters %v", n, p.deadLetters())
+		}
+		for _, x := range slices.Concat(a.got()[2:], c.got(), d.got()) {
+			x.d.Settle(Outcome{})
+		}
+		w.until("the commit", func() bool { return sum(w.committed("g", "t")) == 5 })
+	})
+}
+
 // AKB-A10, P6: without credit nothing is delivered and a bounded number of bytes is held, however long; credit has it go on, record by
 // record.
 func TestZeroCredit(t *testing.T) {

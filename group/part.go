@@ -33,8 +33,18 @@ type part struct {
 type past struct {
 	count  uint32       // deliveries in vain
 	not    []*Receiving // who cannot take it
-	to     *Receiving   // who gets it instead of the owner; nil: the owner
+	to     []*Receiving // of whom one gets it instead of the owner; none: the owner
 	nobody bool         // all who are here cannot take it
+}
+
+// taker returns the first one of those who may get it that has credit, or else just the first.
+func (h *past) taker() *Receiving {
+	for _, rc := range h.to {
+		if !rc.full.Load() {
+			return rc
+		}
+	}
+	return h.to[0]
 }
 
 // Errors that a source gets for records that it keeps, and for one that nobody takes.
@@ -62,8 +72,8 @@ func (p *part) taker(offset int64) (*Receiving, *past, error) {
 		return p.owner, nil, nil
 	case h.nobody:
 		return nil, h, ErrUndeliverable
-	case h.to != nil:
-		return h.to, h, nil
+	case len(h.to) > 0:
+		return h.taker(), h, nil
 	}
 	return p.owner, h, nil
 }
@@ -161,8 +171,8 @@ func (p *part) stop() {
 	p.stay()
 }
 
-// giveBack takes back all that is unsettled at rc, which is no receiver of the topic any more, and leaves p without an owner if that was rc. Nothing is delivered to the next one before
-// the source has all of it again. Called with the team locked.
+// giveBack takes back all that is unsettled at rc, which is no receiver of the topic any more, and leaves p without an owner if that was
+// rc. Nothing is delivered to the next one before the source has all of it again. Called with the team locked.
 func (p *part) giveBack(rc *Receiving) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

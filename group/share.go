@@ -121,17 +121,15 @@ func (t *team) wait(p *part) {
 	})
 }
 
-// redirect decides who gets the records that not everybody takes. Called with the team and p locked.
+// redirect decides who may get the records that not everybody takes. Called with the team and p locked.
 func (p *part) redirect(receivers []*Receiving) {
 	for _, h := range p.past {
 		h.to, h.nobody = nil, false
 		if len(h.not) == 0 || !slices.Contains(h.not, p.owner) {
 			continue
 		}
-		i := slices.IndexFunc(receivers, func(rc *Receiving) bool { return !slices.Contains(h.not, rc) })
-		if h.nobody = i < 0; !h.nobody {
-			h.to = receivers[i]
-		}
+		h.to = slices.DeleteFunc(slices.Clone(receivers), func(rc *Receiving) bool { return slices.Contains(h.not, rc) })
+		h.nobody = len(h.to) == 0
 	}
 }
 
