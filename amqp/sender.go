@@ -47,6 +47,9 @@ type held struct {
 	payload []byte
 }
 
+// cameSettled is the User of a delivery that the client has forgotten by now.
+type cameSettled struct{}
+
 var _ engine.LinkHandler = (*sender)(nil)
 
 // Attached is for links that we ask for: there are none.
@@ -60,6 +63,9 @@ func (s *sender) Settled(*engine.Link, *engine.Delivery) {}
 
 // Transfer takes one message.
 func (s *sender) Transfer(_ *engine.Link, d *engine.Delivery, payload []byte) {
+	if d.RemotelySettled() {
+		d.User = cameSettled{}
+	}
 	if len(s.backlog) == 0 && s.hand(d, payload) {
 		return
 	}
@@ -176,7 +182,7 @@ func (s *sender) settled(d *engine.Delivery, err error) {
 		stats.Rejected.Add(1)
 		state = frame.State{Kind: frame.Rejected, Error: *codec.Refusal(err, errKafka)}
 	default:
-		stats.Released.Add(1)
+		stats.returned(d.User != nil)
 		state.Kind = frame.Released
 	}
 	d.Settle(state) // no disposition for one that came settled (AKB-A4)
@@ -199,8 +205,8 @@ func (s *sender) give(n uint32) {
 	}
 }
 
-// Detached ends the link, or suspends it. What waits goes back to the client, which has it still; not what it had settled, which is lost to it and
-// counted with the rest.
+// Detached ends the link, or suspends it. What waits goes back to the client, which has it still; what came settled it has not, and
+// that is lost: at most once is what it asked for.
 func (s *sender) Detached(link *engine.Link, closed bool, _ *frame.Error) {
 	if !closed && s.lease.outlives(link.Session().Over()) {
 		s.c.suspend(s.key, s, past{memory: link.Suspend()}, s.lease, link.Session())
@@ -212,7 +218,7 @@ func (s *sender) Detached(link *engine.Link, closed bool, _ *frame.Error) {
 	s.c.l.stats.Senders.Add(-1)
 	s.c.waiting = slices.DeleteFunc(s.c.waiting, func(o *sender) bool { return o == s })
 	for _, h := range s.backlog {
-		s.c.l.stats.Released.Add(1)
+		s.c.l.stats.returned(h.d.User != nil)
 		h.d.Settle(frame.State{Kind: frame.Released})
 	}
 	s.c.holds(-s.bytes)

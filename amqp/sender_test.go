@@ -238,7 +238,8 @@ func TestBacklogIsBounded(t *testing.T) {
 	})
 }
 
-// What waits for room when the link or connection ends is the client's again, and what the sink has is settled in peace.
+// What waits for room when the link or connection ends is the client's again, or lost if it came settled, and what the sink has is settled
+// in peace.
 func TestSenderGoesAway(t *testing.T) {
 	h := &held{}
 	b := run(t, setup{sink: h})
@@ -248,9 +249,14 @@ func TestSenderGoesAway(t *testing.T) {
 	until(t, "a message at the sink", func() bool { return h.len() == 1 })
 	h.fill(true)
 	s.Post(data("waits"), false)
-	until(t, "a message in the backlog", func() bool { return b.Stats().Backlog.Load() > 0 })
+	s.Post(data("settled"), true)
+	both := int64(len(data("waits")) + len(data("settled")))
+	until(t, "two messages in the backlog", func() bool { return b.Stats().Backlog.Load() == both })
 	c.Kill()
 	until(t, "no sender", func() bool { return b.Stats().Senders.Load() == 0 && b.Stats().Open.Load() == 0 })
+	if given, lost := b.Stats().Released.Load(), b.Stats().Abandoned.Load(); given != 1 || lost != 1 {
+		t.Errorf("%d given back, %d lost", given, lost)
+	}
 	if n := b.Stats().Backlog.Load(); n != 0 || b.Stats().InFlight.Load() != 1 {
 		t.Errorf("backlog %d, %d in flight", n, b.Stats().InFlight.Load())
 	}

@@ -27,12 +27,13 @@ type Stats struct {
 
 	// Uplink: deliveries of senders.
 
-	Received atomic.Uint64 // messages handed to the sink
-	Settled  atomic.Uint64 // those of them that came settled
-	_        [64]byte      // readers count above, who settles below
-	Taken    atomic.Uint64 // messages of which the sink took custody: accepted
-	Rejected atomic.Uint64 // messages refused for good; one that came settled is not told
-	Released atomic.Uint64 // messages not taken for a passing reason; given back
+	Received  atomic.Uint64 // messages handed to the sink
+	Settled   atomic.Uint64 // those of them that came settled
+	_         [64]byte      // readers count above, who settles below
+	Taken     atomic.Uint64 // messages of which the sink took custody: accepted
+	Rejected  atomic.Uint64 // messages refused for good; one that came settled is not told
+	Released  atomic.Uint64 // messages not taken for a passing reason; given back
+	Abandoned atomic.Uint64 // those that came settled and were not taken for such a reason: they are lost
 
 	// Downlink: deliveries to receivers.
 
@@ -41,6 +42,15 @@ type Stats struct {
 	Unsettled atomic.Int64     // messages sent, of groups, and not settled
 	LeftOut   atomic.Uint64    // record headers that say nothing to clients
 	TooLarge  atomic.Uint64    // messages that the client does not take for their size
+}
+
+// returned counts a message that was not taken for a passing reason.
+func (s *Stats) returned(settled bool) {
+	if settled {
+		s.Abandoned.Add(1)
+	} else {
+		s.Released.Add(1)
+	}
 }
 
 // outcome counts what a client said of a delivery; none of the four counts as released.

@@ -62,12 +62,13 @@ func amqpMessageFamilies() []family {
 			perListener(func(s *amqp.Stats) uint64 { return s.Received.Load() }), "endpoint"),
 		counter("amqp_presettled_messages_total", "Those of them that came settled.",
 			perListener(func(s *amqp.Stats) uint64 { return s.Settled.Load() }), "endpoint"),
-		counter("amqp_received_outcomes_total", "What became of messages from clients, by outcome: accepted (Kafka or the spool has stored them), rejected, released.",
+		counter("amqp_received_outcomes_total", "What became of messages from clients, by outcome: accepted (Kafka or the spool has stored them), rejected, released, abandoned (came settled, and could not be stored).",
 			func(b *bridge, set func(float64, ...string)) {
 				for name, s := range stats[amqp.Stats](b) {
 					for i, counter := range []*atomic.Uint64{&s.Taken, &s.Rejected, &s.Released} {
 						set(float64(counter.Load()), name, deliveryOutcomes[i])
 					}
+					set(float64(s.Abandoned.Load()), name, "abandoned")
 				}
 			}, "endpoint", "outcome"),
 		gauge("amqp_in_flight_messages", "Messages from clients that are handed on and neither stored nor refused.",
