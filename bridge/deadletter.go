@@ -35,7 +35,7 @@ const (
 	headerRoute     = "linkspan.route"     // that the message took
 	headerEndpoint  = "linkspan.endpoint"  // that it came from or was for
 	headerTopic     = "linkspan.topic"     // of MQTT on the way up, of Kafka on the way down
-	headerPartition = "linkspan.partition" // of the record, on the way down
+	headerPartition = "linkspan.partition" // of the record; on the way up the one that was asked for, if any
 	headerOffset    = "linkspan.offset"
 	headerAddress   = "linkspan.address"  // of AMQP, of the receiver that rejected the record
 	headerAttempts  = "linkspan.attempts" // how often it was handed over, the last time included
@@ -126,6 +126,9 @@ func (d *deadLetters) bury(ctx context.Context, m *linkspan.Message, why error, 
 	}
 	l := d.letter(m, why, attempts)
 	l.add(headerTopic, m.Topic)
+	if m.Record.Partition != linkspan.AnyPartition {
+		l.add(headerPartition, strconv.Itoa(int(m.Record.Partition)))
+	}
 	d.send(ctx, l, done)
 }
 

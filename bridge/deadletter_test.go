@@ -89,7 +89,7 @@ func TestDeadLetterKeepsTheMessage(t *testing.T) {
 			m := refusedMessage()
 			want := map[string]string{"h": "v", "linkspan.reason": "the broker says no", "linkspan.route": "r", "linkspan.endpoint": "plant", "linkspan.attempts": "3"}
 			if way == "up" {
-				want["linkspan.topic"] = "site/a"
+				want["linkspan.topic"], want["linkspan.partition"] = "site/a", "3"
 				m.Endpoint = "plant"
 				dead.bury(t.Context(), m, because, 3, settle)
 			} else {
@@ -193,7 +193,7 @@ func TestDeadLetterTopicThatTakesLittle(t *testing.T) {
 		}
 		return n + len(m.Payload) + len(m.Record.Key)
 	}
-	for _, c := range []struct{ limit, payload, headers int }{{10_000, 5_000, 7}, {250, 0, 6}, {10, -1, 0}} {
+	for _, c := range []struct{ limit, payload, headers int }{{10_000, 5_000, 8}, {250, 0, 7}, {10, -1, 0}} {
 		written := held{now: func(m *linkspan.Message) (error, bool) { return linkspan.ErrTooLarge, size(m) > c.limit }}
 		dead := letters(t, &written)
 		m := refusedMessage()

@@ -226,7 +226,11 @@ func (s *sender) up(m *linkspan.Message, l *Letter) error {
 	if _, ok := s.cfg.Endpoints[l.Endpoint]; !ok {
 		return fmt.Errorf("it came from the endpoint %q, which the configuration does not have", l.Endpoint)
 	}
-	m.Topic, m.Endpoint = l.Topic, l.Endpoint
+	asked, err := partitionOf(m)
+	if err != nil {
+		return err
+	}
+	m.Topic, m.Endpoint, m.Record.Partition = l.Topic, l.Endpoint, asked
 	ok, err := s.routes.UpAgain(m)
 	if err == nil && !ok {
 		err = errors.New("a broker had retained it, and its route skips such")
@@ -236,13 +240,13 @@ func (s *sender) up(m *linkspan.Message, l *Letter) error {
 
 // down has a record written to its topic once more, for the endpoint that it was for.
 func (s *sender) down(m *linkspan.Message, l *Letter) error {
-	partition, err := strconv.ParseInt(string(m.Record.Header(headerPartition)), 10, 32)
+	partition, err := partitionOf(m)
 	if err != nil {
-		return fmt.Errorf("its header %s is no number", headerPartition)
+		return err
 	}
 	ofReceivers := m.Record.Header(headerAddress) != nil || strings.Contains(l.Reason, group.ErrUndeliverable.Error())
 	headers := slices.DeleteFunc(m.Record.Headers, func(h linkspan.Header) bool { return addedToLetters(h.Key) })
-	m.Record = linkspan.Record{Topic: l.Topic, Partition: int32(partition), Key: m.Record.Key, Tombstone: m.Record.Tombstone, Headers: headers}
+	m.Record = linkspan.Record{Topic: l.Topic, Partition: partition, Key: m.Record.Key, Tombstone: m.Record.Tombstone, Headers: headers}
 	if ofReceivers { // no route has led to them: they read the topic as a group
 		m.Record.Headers = append(headers, linkspan.Header{Key: route.HeaderFor, Value: []byte(l.Endpoint)})
 		return nil
@@ -262,6 +266,19 @@ func (s *sender) down(m *linkspan.Message, l *Letter) error {
 	}
 	m.Record.Headers = append(headers, linkspan.Header{Key: route.HeaderFor, Value: []byte(l.Endpoint)})
 	return nil
+}
+
+// partitionOf returns the partition that a letter names, AnyPartition if it names none.
+func partitionOf(m *linkspan.Message) (int32, error) {
+	text := m.Record.Header(headerPartition)
+	if text == nil {
+		return linkspan.AnyPartition, nil
+	}
+	n, err := strconv.ParseInt(string(text), 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("its header %s is no number", headerPartition)
+	}
+	return int32(n), nil
 }
 
 // addedToLetters reports whether a header is one that a letter has beside those of its message.

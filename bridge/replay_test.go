@@ -27,6 +27,7 @@ endpoints:
   devices: {listen: "mqtt://127.0.0.1:1883"}
   plant-a: {dial: "mqtt://127.0.0.1:1", client_id: a}
   plant-b: {dial: "mqtt://127.0.0.1:1", client_id: b}
+  senders: {listen: "amqp://127.0.0.1:5672"}
 routes:
   - {name: up, from: "mqtt:site/{device}", to: kafka:up, key: "{device}"}
   - {name: dead, from: "mqtt:dead/+", to: kafka:linkspan.deadletter}
@@ -144,6 +145,21 @@ func TestReplayUp(t *testing.T) {
 	b.put("", "c", "linkspan.reason", "refused again", "linkspan.endpoint", "devices", "linkspan.topic", "site/3", "linkspan.replayed", "0:1")
 	if total, lines := b.replay(Replay{}); total != (ReplayTotal{Sent: 1, Before: 2}) || len(lines) != 1 {
 		t.Errorf("a letter of a replayed message is one: %+v %q", total, lines)
+	}
+}
+
+// What an AMQP sender asked for counts again, key and partition, and not for others (AKB-A2).
+func TestReplayOfWhatWasAskedFor(t *testing.T) {
+	b := newLetterbox(t)
+	asked := func(endpoint string) []string {
+		return []string{"linkspan.reason", "the record is too large", "linkspan.endpoint", endpoint, "linkspan.topic", "down", "linkspan.partition", "2"}
+	}
+	b.put("order", "asked", asked("senders")...)
+	if total, lines := b.replay(Replay{}); total != (ReplayTotal{Sent: 1}) || !slices.Equal(lines, []string{"0:0→down"}) {
+		t.Fatalf("%+v %q", total, lines)
+	}
+	if got := b.in("down", 2); len(got) != 1 || string(got[0].Record.Key) != "order" || string(got[0].Payload) != "asked" {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -24,8 +24,8 @@ func (t *Table) Describe(m *linkspan.Message) {
 	m.Record.Headers = slices.DeleteFunc(m.Record.Headers, func(h linkspan.Header) bool { return h.Key == headerOrigin }) // of a route alone
 }
 
-// UpAgain finds the way of a message that came up once and was put aside. m.Topic, m.Endpoint and m.Payload are those of then,
-// m.Record is what was put aside. It fills in m.Route, m.Record.Topic and m.Record.Partition as [Table.Up] would now, and the rest
+// UpAgain finds the way of a message that came up once and was put aside. m.Topic, m.Endpoint, m.Record.Partition and m.Payload are those
+// of then, the rest of m.Record is what was put aside. It fills in m.Route, m.Record.Topic and m.Record.Partition as [Table.Up] would now, and the rest
 // of m as the headers have it. Key and headers stay as they are if a route gave them to it then, without those that were
 // added since; else they are made now. It returns false for a message that its route skips. Its errors are permanent. Messages are not
 // counted, new Kafka topics are.
@@ -37,7 +37,7 @@ func (t *Table) UpAgain(m *linkspan.Message) (bool, error) {
 	m.Record.Headers = headers
 	routed := m.Record.Header(headerOrigin) != nil
 	readHeaders(m, t.endpoint)
-	m.Topic, m.Endpoint, m.Record.Headers, m.Record.Partition = topic, endpoint, nil, linkspan.AnyPartition
+	m.Topic, m.Endpoint, m.Record.Headers = topic, endpoint, nil
 	if routed {
 		m.Hops-- // this is not one more time
 	}
