@@ -162,7 +162,8 @@ func TestOutcomeThatIsLostWithTheConnection(t *testing.T) {
 }
 
 // [AMQP 2.6.13], P4: a receiver that comes back settles with its map what it could not settle before, and gets the rest again, as what
-// it has already or as new.
+// it has already or as new. We are the sender of the example there, which has no state of its own: its cases 1 (0_5), 2 (0_2), 3 (0_0, 0_3 and
+// 0_4) and 4 (0_1). Nothing else is possible while Linkspan keeps whole messages and has each outcome from the receiver.
 func TestReceiverComesBack(t *testing.T) {
 	for _, how := range []string{"connection lost", "stolen"} {
 		b := run(t, setup{})

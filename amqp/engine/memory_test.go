@@ -167,6 +167,57 @@ func TestResumedDeliveries(t *testing.T) {
 	}
 }
 
+// [AMQP 2.6.13], the example, 2, 6, 7 and 11: of a message that did not come whole the receiver keeps nothing, whatever the sender knows of
+// it: it is not in the answer, and comes again as new or, where the sender has an outcome already, not at all.
+func TestPartOfAMessage(t *testing.T) {
+	for _, row := range []struct {
+		tag    string
+		sender frame.State // in its map
+		handed string      // after it has sent what the answer asks for
+	}{
+		{"2", nothing, "[whole]"},
+		{"6", received, "[whole]"},
+		{"7", frame.State{Kind: frame.Received, SectionNumber: 2, SectionOffset: 1000}, "[whole]"},
+		{"11", accepted, "[]"},
+	} {
+		b := &broken{held: map[string]*Delivery{}}
+		p := newPair(t, Config{}, Config{MaxFrameSize: 512})
+		p.server.attach = func(l *Link) {
+			l.Remember(nil)
+			if err := l.Accept(frame.Attach{}); err != nil {
+				t.Error(err)
+			}
+			l.Grant(100)
+		}
+		out := p.attach(p.begin(), sender("up"))
+		p.settle()
+		send(t, out, Outgoing{Tag: []byte(row.tag), Payload: make([]byte, 5000)})
+		wire := p.client.c.Output(nil)
+		if _, _, err := p.server.c.Input(wire[:len(wire)/2], now); err != nil {
+			t.Fatal(err)
+		}
+		in := p.server.links[0]
+		if in.partial == nil || len(p.server.got) > 0 {
+			t.Fatalf("%s: there is no part of it", row.tag)
+		}
+		p.server.c.Lost(errors.New("cut"))
+		b.memory = in.Suspend()
+		a := sender("up")
+		a.Unsettled = unsettled([]string{row.tag}, map[string]frame.State{row.tag: row.sender})
+		p, out = b.again(t, a, Config{})
+		if got := told(out.Remote().Unsettled); got != "" || out.Remote().Unsettled == nil || b.memory.Len() != 0 {
+			t.Errorf("%s: the answer is %q, %d remembered", row.tag, got, b.memory.Len())
+		}
+		if row.sender.Kind != frame.Accepted {
+			send(t, out, Outgoing{Tag: []byte(row.tag), Payload: []byte("whole")})
+		}
+		p.settle()
+		if got := fmt.Sprint(p.server.got); got != row.handed {
+			t.Errorf("%s: the handler got %s", row.tag, got)
+		}
+	}
+}
+
 // [AMQP 2.6.12] With receiver settle mode second an outcome is kept until the sender settles, over however many breaks. [AMQP 2.6.13]
 func TestOutcomeIsKeptUntilTheSenderSettles(t *testing.T) {
 	a := sender("up")
