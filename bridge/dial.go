@@ -185,7 +185,7 @@ func (s sessionState) Load() (known client.Subscribed) {
 
 // Save stores what is known. One who is alone does not wait for a Kafka that is away: the record is on its way, and nobody else
 // asks for it.
-func (s sessionState) Save(known client.Subscribed) {
+func (s sessionState) Save(known client.Subscribed) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.Kafka.RequestTimeout)
 	defer cancel()
 	if s.b.cfg.Fleet.Alone && !(s.b.isJoined() && s.b.client.Connected()) {
@@ -198,4 +198,5 @@ func (s sessionState) Save(known client.Subscribed) {
 	if err != nil && ctx.Err() != context.Canceled {
 		s.b.log.Warn("what the broker's session knows could not be stored", "endpoint", s.name, "err", err)
 	}
+	return err
 }

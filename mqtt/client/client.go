@@ -186,6 +186,9 @@ func shareName(id string) string {
 // shared subscriptions; where it has none it does everything alone.
 func (w *worker) subscribeAll(ctx context.Context, c *conn) error {
 	share := w.c.share()
+	if share == "" && c.present {
+		share = w.sharedBefore()
+	}
 	if share != "" && w.n == 0 && !c.mayShare() {
 		return w.alone(ctx, c)
 	}
@@ -199,6 +202,18 @@ func (w *worker) subscribeAll(ctx context.Context, c *conn) error {
 	}
 	w.subscribed(ctx, denied, share != "")
 	return nil
+}
+
+// sharedBefore returns the name of the shared subscription that the session has, "" if it has none. Who is left over of several
+// workers goes on with it, until unshare can end that without loss.
+func (w *worker) sharedBefore() string {
+	for _, s := range w.known {
+		if rest, ok := strings.CutPrefix(s.Filter, sharePrefix); ok && !slices.Contains(w.c.filters, s.Filter) {
+			name, _, _ := strings.Cut(rest, "/")
+			return name
+		}
+	}
+	return ""
 }
 
 // alone subscribes without sharing.
@@ -281,19 +296,20 @@ func (c *Client) startOthers(ctx context.Context, shared bool) {
 func (w *worker) recall(s Subscribed) {
 	for _, k := range s.Workers {
 		if k.ClientID == w.id {
-			w.known, w.sure = slices.Clone(k.Subscriptions), true
+			w.known, w.sure, w.stored = slices.Clone(k.Subscriptions), true, true
 		}
 	}
 }
 
-// remember notes what the worker's session is subscribed to.
-func (w *worker) remember(known []Subscription) {
+// remember notes what the worker's session is subscribed to, and reports whether that will be known when we are no more.
+func (w *worker) remember(known []Subscription) bool {
 	w.known = known
-	w.c.save(w.id, known, true)
+	w.stored = w.c.save(w.id, known, true)
+	return w.stored
 }
 
-// save notes what a session is subscribed to, or that there is no such session any more.
-func (c *Client) save(id string, known []Subscription, exists bool) {
+// save notes what a session is subscribed to, or that there is no such session any more, and reports whether that is stored.
+func (c *Client) save(id string, known []Subscription, exists bool) bool {
 	c.saving.Lock()
 	defer c.saving.Unlock()
 	all := slices.DeleteFunc(slices.Clone(c.saved.Workers), func(s WorkerState) bool { return s.ClientID == id })
@@ -301,9 +317,7 @@ func (c *Client) save(id string, known []Subscription, exists bool) {
 		all = append(all, WorkerState{ClientID: id, Subscriptions: slices.Clone(known)})
 	}
 	c.saved = Subscribed{Workers: all}
-	if c.state != nil {
-		c.state.Save(c.saved)
-	}
+	return c.state == nil || c.state.Save(c.saved) == nil
 }
 
 // Stats returns the client's counters.

@@ -249,6 +249,7 @@ func pending(t testing.TB, c chan error) {
 type memory struct {
 	mu    sync.Mutex
 	known client.Subscribed
+	full  bool // nothing can be saved
 }
 
 func (m *memory) Load() client.Subscribed {
@@ -257,10 +258,20 @@ func (m *memory) Load() client.Subscribed {
 	return m.known
 }
 
-func (m *memory) Save(known client.Subscribed) {
+func (m *memory) Save(known client.Subscribed) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.full {
+		return errPassing
+	}
 	m.known = known
+	return nil
+}
+
+func (m *memory) setFull(full bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.full = full
 }
 
 var errPassing = errors.New("passing")

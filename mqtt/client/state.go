@@ -6,11 +6,11 @@ import "github.com/linkspan/linkspan"
 // nothing that is subscribed already, unsubscribes what is wanted no more, and empties the sessions of workers that are too many.
 //
 // Load is called once, when Run begins; Save whenever something has changed, by one goroutine at a time. Both may take
-// a moment, during which nothing is subscribed, and what Save is handed is not changed any more. A Save that is lost costs a
-// needless subscription; but a filter that was unsubscribed meanwhile, and is wanted again, is missed. So Save should try hard.
+// a moment, during which nothing is subscribed, and what Save is handed is not changed any more. While Save fails nothing is
+// unsubscribed: whoever comes next would not know, and not subscribe to it if it is wanted again. The next connection tries again.
 type State interface {
 	Load() Subscribed
-	Save(Subscribed)
+	Save(Subscribed) error
 }
 
 // Subscribed is what is known of the sessions at one broker.

@@ -107,11 +107,9 @@ func (w *worker) want(c *conn, share string) subscriptions {
 }
 
 // subscribe brings the session to what is wanted: only what it lacks is subscribed to, and only then what is too much is
-// unsubscribed, so that nothing is missed in between. It returns the filters that the broker refuses, with why.
+// unsubscribed, so that nothing is missed in between. What would be forgotten with this process is not unsubscribed at all, see
+// [State]. It returns the filters that the broker refuses, with why.
 func (w *worker) subscribe(ctx context.Context, c *conn, share string) (denied map[string]packet.Reason, err error) {
-	if !c.present {
-		w.known = nil
-	}
 	t := w.want(c, share)
 	t.loose = t.loose || c.present && (w.loose || !w.sure)
 	var missing, surplus []Subscription
@@ -127,18 +125,21 @@ func (w *worker) subscribe(ctx context.Context, c *conn, share string) (denied m
 		}
 	}
 	w.loose, w.sure = t.loose, true
-	if len(missing)+len(surplus) == 0 {
+	if len(missing) == 0 {
 		c.table.Store(&t)
+	}
+	if len(missing)+len(surplus) == 0 && w.stored {
 		return nil, nil
 	}
-	w.remember(unsure(w.known, missing, surplus))
+	left := unsure(nil, nil, surplus)
+	noted := w.remember(unsure(w.known, missing, surplus))
 	denied, err = w.ask(ctx, c, &t, missing)
-	if err == nil {
-		err = w.unsubscribe(ctx, c, surplus)
+	if err == nil && noted {
+		left, err = nil, w.unsubscribe(ctx, c, surplus)
 	}
 	if err == nil {
-		t.all = slices.DeleteFunc(slices.Clone(t.all), func(s Subscription) bool { _, no := denied[s.Filter]; return no })
-		w.remember(t.all)
+		has := slices.DeleteFunc(slices.Clone(t.all), func(s Subscription) bool { _, no := denied[s.Filter]; return no })
+		w.remember(append(has, left...))
 	}
 	return denied, err
 }

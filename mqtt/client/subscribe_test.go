@@ -3,7 +3,6 @@ package client_test
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/linkspan/linkspan/mqtt/client"
@@ -115,6 +114,32 @@ func TestChangedFilters(t *testing.T) {
 		t.Errorf("%d unwanted", n)
 	}
 	mqtttest.Until(t, "it is remembered", func() bool { return len(known.Load().Workers[0].Subscriptions) == 2 })
+}
+
+// P2: a filter is not unsubscribed without a note of that: the next process would take it for subscribed, and would miss what is
+// published there if its configuration has the filter again. Meanwhile what comes for it is not wanted.
+func TestNothingIsUnsubscribedUnnoted(t *testing.T) {
+	b := newBroker(t)
+	sure := func(filter string) client.Subscription {
+		return client.Subscription{Filter: filter, QoS: 1, NoLocal: true}
+	}
+	workers := []client.WorkerState{{ClientID: "linkspan-plant", Subscriptions: []client.Subscription{sure("a"), sure("b")}}}
+	known := &memory{known: client.Subscribed{Workers: workers}, full: true}
+	r := start(t, "mqtt://"+b.addr, filters("b"), state(known), version("5"))
+	p := b.welcome(resumed)
+	mqtttest.Until(t, "it is subscribed", func() bool { return r.Stats().Connected.Load() == 1 })
+	p.Send(publish(1, 1, "a", "not-wanted-any-more"), publish(1, 2, "b", "wanted"))
+	p.ExpectAck(packet.PUBACK, 1, packet.Success)
+	p.ExpectAck(packet.PUBACK, 2, packet.Success)
+	r.sink.Got(t, "wanted")
+	p.quiet()
+	known.setFull(false)
+	_ = p.Conn.Close()
+	same(t, b.welcome(resumed).unsubscribed(), "a")
+	mqtttest.Until(t, "it is remembered", func() bool {
+		s := known.Load().Workers[0].Subscriptions
+		return len(s) == 1 && s[0] == sure("b")
+	})
 }
 
 // P5: a process that is killed between SUBSCRIBE and SUBACK leaves nothing that the next one relies on.
@@ -282,171 +307,6 @@ func TestEcho(t *testing.T) {
 	if n := r.Stats().Echoes.Load(); n != 1 {
 		t.Errorf("%d echoes", n)
 	}
-}
-
-// sessions accepts n connections, and returns them by client identifier.
-func (b *broker) sessions(n int, ack packet.Connack) map[string]*peer {
-	b.t.Helper()
-	all := map[string]*peer{}
-	for range n {
-		p := b.welcome(ack)
-		all[p.hello.ClientID] = p
-	}
-	return all
-}
-
-func workers(n int) option { return config(func(c *client.Config) { c.Workers = n }) }
-
-// Workers share the subscriptions [MQTT 4.8.2], the first connects first, and No Local is not asked for [MQTT-3.8.3-4].
-func TestWorkers(t *testing.T) {
-	for _, v := range []packet.Version{packet.V311, packet.V5} {
-		t.Run(v.String(), func(t *testing.T) {
-			b := newBroker(t)
-			r := start(t, "mqtt://"+b.addr, filters("a/#"), workers(3), version(v.String()), config(func(c *client.Config) { c.ClientID = "x/y" }))
-			p := b.welcome(packet.Connack{})
-			if p.hello.ClientID != "x/y" {
-				t.Errorf("%q connects first", p.hello.ClientID)
-			}
-			s := p.subscribed()
-			if s.Filters[0].Filter != "$share/x_y/a/#" || s.Filters[0].NoLocal {
-				t.Errorf("%+v", s)
-			}
-			others := b.sessions(2, packet.Connack{})
-			for _, id := range []string{"x/y-2", "x/y-3"} {
-				if others[id] == nil {
-					t.Fatalf("%s is missing", id)
-				}
-				same(t, others[id].subscribedTo(1), "$share/x_y/a/#")
-			}
-			others["x/y-3"].Send(publish(1, 1, "a/1", "x"))
-			others["x/y-3"].ExpectAck(packet.PUBACK, 1, packet.Success)
-			mqtttest.Until(t, "all are there", func() bool { return r.Status().Workers == 3 })
-			if n := r.log.Count("level=WARN", "order"); n != 1 || !r.Status().Shared {
-				t.Errorf("%d warnings", n)
-			}
-			c := r.send(down(1, "b", "down"))
-			p.Send(puback(p.expect("down").PacketID))
-			delivered(t, c)
-			_ = p.Conn.Close()
-			same(t, b.welcome(resumed).subscribedTo(1), "$share/x_y/a/#") // a broker may restore sessions, and not this
-		})
-	}
-}
-
-// A broker without shared subscriptions gets one worker that does it all.
-func TestNoSharedSubscriptions(t *testing.T) {
-	said := packet.Connack{}
-	said.Properties.Set(packet.SharedAvailable)
-	for name, test := range map[string]struct {
-		version string
-		ack     packet.Connack
-		reason  packet.Reason // of SUBACK; 0: not asked
-	}{
-		"5, said":      {"5", said, 0},
-		"5, refused":   {"5", packet.Connack{}, packet.SharedSubscriptionsNotSupported},
-		"3.1.1":        {"3.1.1", packet.Connack{}, packet.UnspecifiedError},
-		"3.1 has none": {"3.1", packet.Connack{}, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := newBroker(t)
-			r := start(t, "mqtt://"+b.addr, filters("a"), workers(2), version(test.version))
-			p := b.welcome(test.ack)
-			if test.reason != 0 {
-				p.subscribed(test.reason)
-			}
-			same(t, p.subscribedTo(1), "a")
-			mqtttest.Until(t, "it is said", func() bool { return r.log.Count("level=WARN", "no shared subscriptions") == 1 })
-			mqtttest.Until(t, "one is connected", func() bool { return r.Status().Workers == 1 })
-			if s := r.Status(); s.Shared {
-				t.Errorf("%+v", s)
-			}
-		})
-	}
-}
-
-// With mode all nothing but a shared subscription will do.
-func TestModeAll(t *testing.T) {
-	b := newBroker(t)
-	r := start(t, "mqtt://"+b.addr, filters("a"), config(func(c *client.Config) { c.Mode, c.Share = "all", "fleet" }))
-	p := b.welcome(packet.Connack{})
-	if s := p.subscribed(packet.SharedSubscriptionsNotSupported); s.Filters[0].Filter != "$share/fleet/a" {
-		t.Errorf("%+v", s)
-	}
-	p.ExpectClosed()
-	same(t, b.welcome(packet.Connack{}).subscribedTo(1), "$share/fleet/a")
-	mqtttest.Until(t, "it is said", func() bool { return strings.Contains(r.Status().LastError, "mode all needs shared subscriptions") })
-}
-
-// P2: fewer workers lose nothing: the session of one too many gets nothing new, is emptied after custody, and ended.
-func TestFewerWorkers(t *testing.T) {
-	for _, v := range []packet.Version{packet.V311, packet.V5} {
-		t.Run(v.String(), func(t *testing.T) {
-			b := newBroker(t)
-			known := new(memory)
-			r := start(t, "mqtt://"+b.addr, filters("a"), workers(2), state(known), version(v.String()))
-			b.welcome(packet.Connack{}).subscribed()
-			b.welcome(packet.Connack{}).subscribed()
-			mqtttest.Until(t, "both are remembered", func() bool {
-				w := known.Load().Workers
-				return len(w) == 2 && !w[0].Subscriptions[0].Unsure && !w[1].Subscriptions[0].Unsure
-			})
-			r.shutdown()
-
-			r = start(t, "mqtt://"+b.addr, filters("a"), state(known), version(v.String()))
-			p := b.welcome(resumed)
-			same(t, p.subscribedTo(1), "a")
-			same(t, p.unsubscribed(), "$share/linkspan-plant/a")
-			p = b.welcome(resumed)
-			if p.hello.ClientID != "linkspan-plant-2" {
-				t.Fatal(p.hello.ClientID)
-			}
-			same(t, p.unsubscribed(), "$share/linkspan-plant/a")
-			asked := 0 // whether it is empty, as long as it is not answered
-			for id, payload := range []string{"one", "two"} {
-				p.Send(publish(1, uint16(id+1), "a", payload))
-				raw := p.next()
-				for ; raw.Type() == packet.PINGREQ; raw = p.next() {
-					asked++
-				}
-				if raw.Type() != packet.PUBACK {
-					t.Fatal(raw.Type())
-				}
-			}
-			r.sink.Got(t, "one two")
-			for range asked {
-				p.Write(packet.AppendPing(nil, packet.PINGRESP)...)
-			}
-			raw := p.next()
-			for ; raw.Type() == packet.PINGREQ; raw = p.next() {
-				p.Write(packet.AppendPing(nil, packet.PINGRESP)...)
-			}
-			var d packet.Disconnect
-			if err := d.Decode(v, raw); err != nil || v == packet.V5 && !d.Properties.Has(packet.SessionExpiry) {
-				t.Fatalf("%v %+v", err, d)
-			}
-			_ = p.Conn.Close()
-			if v < packet.V5 {
-				if p = b.welcome(packet.Connack{}); !p.hello.CleanStart {
-					t.Error("the session stays")
-				}
-				p.Expect(packet.DISCONNECT, nil)
-			}
-			mqtttest.Until(t, "it is forgotten", func() bool { return len(known.Load().Workers) == 1 })
-		})
-	}
-}
-
-// A broker may have nothing of a session that is one too many.
-func TestFewerWorkersWithoutSession(t *testing.T) {
-	b := newBroker(t)
-	known := &memory{known: client.Subscribed{Workers: []client.WorkerState{{ClientID: "linkspan-plant-2"}}}}
-	start(t, "mqtt://"+b.addr, state(known))
-	b.welcome(packet.Connack{})
-	p := b.welcome(packet.Connack{})
-	p.Expect(packet.DISCONNECT, nil)
-	mqtttest.Until(t, "it is forgotten", func() bool {
-		return !slices.ContainsFunc(known.Load().Workers, func(w client.WorkerState) bool { return w.ClientID == "linkspan-plant-2" })
-	})
 }
 
 // P2: a subscription that the session perhaps has no more is no reason to take copies for another one for repetitions.

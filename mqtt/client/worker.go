@@ -32,8 +32,10 @@ type worker struct {
 	clean   bool           // the session is to be dropped
 	known   []Subscription // of the session
 	sure    bool           // it has no others
+	stored  bool           // known is what the next process would load
 	loose   bool           // it had others, of which messages may still come
 	pauses  dial.BackOff   // between attempts
+	again   chan struct{}  // has one in it when shared subscriptions are to be asked for again, see gone
 	said    string         // the problem that was logged last
 
 	size   uint64                   // of the window
@@ -50,7 +52,7 @@ type worker struct {
 func newWorker(c *Client, n int, id string) *worker {
 	size := int(c.cfg.ReceiveMaximum)
 	w := &worker{c: c, n: n, id: id, log: c.log.With("client_id", id), size: uint64(size),
-		clean: c.cfg.CleanStart, in: newInbox(size), out: newOutbox(c.cfg.MaxInFlight)}
+		clean: c.cfg.CleanStart, again: make(chan struct{}, 1), in: newInbox(size), out: newOutbox(c.cfg.MaxInFlight)}
 	w.window = linkspan.NewWindow(size, &c.slots, w.settled)
 	return w
 }
@@ -208,21 +210,36 @@ func (w *worker) serve(ctx context.Context, c *conn) error {
 	}
 	c.start()
 	defer c.finish()
-	if err := w.subscribeAll(ctx, c); err == nil {
+	if !c.present {
+		w.known = nil
+	}
+	err := w.subscribeAll(ctx, c)
+	if err == nil {
 		w.c.stats.Connected.Add(1)
 		defer w.c.stats.Connected.Add(-1)
-	} else if ctx.Err() == nil {
+		if w.c.shared() && w.c.share() == "" {
+			err = w.unshare(ctx, c)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
 		c.fail(err)
 	}
-	select {
-	case <-c.ended:
-		if ctx.Err() == nil {
-			return c.failure
+	for {
+		select {
+		case <-w.again:
+			if err := w.subscribeAll(ctx, c); err != nil && ctx.Err() == nil {
+				c.fail(err)
+			}
+			continue
+		case <-c.ended:
+			if ctx.Err() == nil {
+				return c.failure
+			}
+		case <-ctx.Done():
 		}
-	case <-ctx.Done():
+		w.drain(c)
+		return nil
 	}
-	w.drain(c)
-	return nil
 }
 
 // drain ends a connection in good order (P8): nothing new is handed to the sink or the broker; what is in flight is waited for; the
