@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -297,7 +299,7 @@ func TestDrainIsBoundedInMessages(t *testing.T) {
 	})
 }
 
-// One message that waits does not have the lane remember all that was delivered behind it (P6).
+// One message that waits does not have the lane remember all that was delivered behind it (P6, CON-W10).
 func TestWindowIsBounded(t *testing.T) {
 	in(t, func(t *testing.T) {
 		x := newSite(t, Lane{Name: "a", Ack: AckSpool})
@@ -317,6 +319,38 @@ func TestWindowIsBounded(t *testing.T) {
 		pass(10 * time.Second)
 		if n := len(x.cluster.has()); n != 1001 {
 			t.Errorf("%d delivered", n)
+		}
+	})
+}
+
+// CON-W6: a disk that deletes nothing for a while holds nothing up. All is delivered, more is taken, and Status says what is wrong;
+// when it deletes again, what was delivered goes.
+func TestDrainWhileNothingIsDeleted(t *testing.T) {
+	in(t, func(t *testing.T) {
+		x := newSite(t, Lane{Name: "a"})
+		x.start()
+		sent := x.sendMany("a", "k", strings.Repeat("x", 1000), 200) // more than a file is to have
+		pass(10 * time.Second)
+		sent = append(sent, x.sendMany("a", "k", "in the next one", 10)...)
+		pass(10 * time.Second)
+		x.disk.Fail("delete.remove", syscall.EIO)
+		files := x.spool.Status().Disk.Segments
+		x.cluster.away(false)
+		pass(time.Minute)
+		same(t, "delivered", x.cluster.payloads(), sent)
+		if d := x.spool.Status().Disk; d.Failing == nil || d.Segments < files || files < 2 {
+			t.Errorf("%d files, then %+v", files, d)
+		}
+		x.cluster.away(true)
+		sent = append(sent, x.sendMany("a", "k", "later", 10)...)
+		pass(10 * time.Second)
+		same(t, "acked", x.acked(), sent)
+		x.disk.Heal()
+		x.cluster.away(false)
+		pass(time.Minute)
+		same(t, "delivered", x.cluster.payloads(), sent)
+		if d := x.spool.Status().Disk; d.Failing != nil || d.Segments > 1 {
+			t.Errorf("%+v", d)
 		}
 	})
 }

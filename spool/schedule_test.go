@@ -25,8 +25,8 @@ var (
 )
 
 // Devices publish, on lanes of different ack points, through everything that can happen to Kafka, to the disk and to the
-// process, at random. At the end Kafka has all that was acknowledged (P1, P5), in the order of each device (P3), and nothing
-// twice unless a process was killed, and then the same.
+// process, at random. At the end Kafka has all that was acknowledged (P1, P5), in the order of each device (P3, CON-W7), and
+// nothing twice (CON-W5) unless a process was killed, and then the same.
 func TestSchedules(t *testing.T) {
 	for seed := *first; seed < *first+uint64(*seeds); seed++ {
 		in(t, func(t *testing.T) {
