@@ -294,7 +294,7 @@ func TestTopicsOfPlaceholders(t *testing.T) {
 }
 
 // P8: what is in flight at a stop is stored and acknowledged; what is not acknowledged is not lost silently, its sender has
-// it. After a restart on the same directory all that was acknowledged is there, in order (P3).
+// it. After a restart on the same directory all that was acknowledged is there, in order (P3, CON-W11).
 func TestStopDrains(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, parse(t, "kafka: {embedded: {dir: "+dir+"}}"))
@@ -380,5 +380,42 @@ func TestSlowDeviceIsServedFromKafka(t *testing.T) {
 	receive(slow)
 	if r.metric("linkspan_session_replayed_messages_total") == "0" {
 		t.Error("nothing was read back")
+	}
+}
+
+// KAL-W6: what several devices send to one comes in the order in which it was acknowledged, though the topic has several
+// partitions: the receiver is the key, so it is all in one (P3).
+func TestOneOrderForOneReceiver(t *testing.T) {
+	t.Parallel()
+	const n = 30
+	r := start(t, parse(t, `routes:
+- {from: "mqtt:to/{receiver}", to: kafka:mail, key: "{receiver}", partitions: 3}
+- {from: kafka:mail, to: "mqtt:inbox/{key}/from/{client}", qos: 1}`))
+	bob := r.device("bob")
+	bob.Subscribe(1, packet.Subscription{Filter: "inbox/bob/#", QoS: 1})
+	names := []string{"alice", "carol", "dave"}
+	var senders []*mqtttest.Client
+	for _, name := range names {
+		senders = append(senders, r.device(name))
+	}
+	for i := range n {
+		d, id := senders[i%len(senders)], uint16(i+1)
+		d.Send(publish("to/bob", fmt.Sprint(i), 1, id))
+		d.ExpectAck(packet.PUBACK, id, packet.Success)
+	}
+	for i := range n {
+		var got packet.Publish
+		bob.Expect(packet.PUBLISH, &got)
+		if string(got.Payload) != fmt.Sprint(i) || got.Topic != "inbox/bob/from/"+names[i%len(names)] {
+			t.Fatalf("got %s on %s, want %d", got.Payload, got.Topic, i)
+		}
+		bob.Send(&packet.Ack{Type: packet.PUBACK, PacketID: got.PacketID})
+	}
+	k := cluster(t, r.Kafka...)
+	for partition := range int32(3) {
+		end, err := k.ReadAt(t.Context(), "mail", partition, 0, 1<<20, func(*linkspan.Message) {})
+		if err != nil || end != 0 && end != n {
+			t.Errorf("partition %d has %d records: %v", partition, end, err)
+		}
 	}
 }

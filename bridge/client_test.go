@@ -56,7 +56,7 @@ endpoints: {plant: {dial: "mqtt://`+door.addr()+`", reconnect: {min: 1ms, max: 5
 }
 
 // A process that Kafka does not answer says so, and does not say that another process runs what nobody runs. With a spool it goes
-// on with the brokers that it is connected to.
+// on with the brokers that it is connected to (KAL-W12, CON-W11).
 func TestReadyWithoutKafka(t *testing.T) {
 	for spool, want := range map[string]struct {
 		status int

@@ -7,7 +7,7 @@ import (
 	"github.com/linkspan/linkspan/spool"
 )
 
-// Each setting of connector's store and of its pump sets something (CON-A6, A7).
+// Each setting of connector's store and of its pump sets something (CON-A6, A7, CON-W4).
 func TestConnectorStore(t *testing.T) {
 	load := func(more ...string) Config {
 		t.Helper()

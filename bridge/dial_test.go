@@ -44,7 +44,7 @@ routes:
 `
 
 // A broker that is already there: what its devices publish is in Kafka before the broker gets its ack (P1), what is written to
-// Kafka is at the broker, in order (P3, KAL-A1), and a goodbye keeps the session (P8).
+// Kafka is at the broker, in order (P3, KAL-A1), and a goodbye keeps the session (P8). Both ways, and every version: CON-W9, UNS-W9.
 func TestDial(t *testing.T) {
 	for _, version := range []packet.Version{packet.V5, packet.V311, packet.V31} {
 		t.Run(version.String(), func(t *testing.T) {
@@ -84,5 +84,21 @@ func TestDial(t *testing.T) {
 				t.Errorf("after the stop %d wait, connected: %v", n, connected)
 			}
 		})
+	}
+}
+
+// A payload is in Kafka as it was, to the byte, whether it is JSON (UNS-W1) or not, and what is not ends nothing (UNS-W2).
+func TestPayloadsStayAsTheyAre(t *testing.T) {
+	t.Parallel()
+	plant := newSite(t, packet.V5)
+	r := start(t, parse(t, `endpoints: {plant: {dial: "`+plant.url()+`"}}`+plantRoutes))
+	plant.connected("linkspan-plant")
+	want := []string{`{"value": 21.50, "ok": true, "none": null, "name": "größe"}`, `{'ok': True, 'cut'`, "\xff\x00", `[1, 2]`}
+	for _, payload := range want {
+		plant.publish("site/a", payload)
+	}
+	eventually(t, "all is acknowledged", func() bool { n, _ := plant.waiting("linkspan-plant"); return n == 0 })
+	if got := values(t, cluster(t, r.Kafka...), "up"); !slices.Equal(got, want) {
+		t.Errorf("in Kafka: %q", got)
 	}
 }

@@ -97,7 +97,7 @@ func secureCluster(t *testing.T, certs string) string {
 	return c.ListenAddrs()[0]
 }
 
-// Every example is a configuration that starts, on ports and directories of the test, and takes a message.
+// Every example is a configuration that starts, on ports and directories of the test, and takes a message (KAL-W11).
 func TestExamplesStart(t *testing.T) {
 	t.Parallel()
 	names, err := filepath.Glob("../examples/*")
@@ -202,7 +202,7 @@ func anyPort(t *testing.T, at string) string {
 
 var yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```")
 
-// The configurations in the documents are ones.
+// The configurations in the documents are ones (UNS-W8).
 func TestConfigurationsInDocuments(t *testing.T) {
 	blocks := 0
 	err := filepath.WalkDir("..", func(name string, e fs.DirEntry, err error) error {

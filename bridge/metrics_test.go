@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
 
-// The names follow Prometheus' rules: units, _total for counters, help texts.
+// There are metrics (KAL-W12, CON-W11, UNS-W9). The names follow Prometheus' rules: units, _total for counters, help texts.
 func TestMetricsLint(t *testing.T) {
 	t.Parallel()
 	plant := newSite(t, packet.V5)
@@ -49,7 +49,7 @@ default_route: {to: kafka:rest}`))
 	}
 }
 
-// docs/operations.md lists every metric with its help text, and no other.
+// docs/operations.md lists every metric with its help text, and no other (UNS-W8).
 func TestOperationsListMetrics(t *testing.T) {
 	var table strings.Builder
 	table.WriteString("| metric | labels | meaning |\n|---|---|---|\n")

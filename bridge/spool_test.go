@@ -190,7 +190,7 @@ func (r *instance) notReady(way string) bool {
 	return status == 503 && strings.Contains(body, "\nroute up: "+way)
 }
 
-// A full spool holds devices back, and /readyz says so. Keep-alives are answered, and all comes to Kafka in order (P1, P2, P3, P6).
+// A full spool holds devices back, and /readyz says so. Keep-alives are answered, and all comes to Kafka in order (P1, P2, P3, P6, CON-W10).
 func TestSpoolFullHolds(t *testing.T) {
 	t.Parallel()
 	r, d, kafka, at := fullSpool(t, "hold")
@@ -311,7 +311,7 @@ routes: [{name: strict, from: "mqtt:strict", to: kafka:up, ack: kafka}, {from: "
 }
 
 // What Kafka refuses for good once it is asked, after the device has its acknowledgement from the spool, goes to the dead letter topic
-// with its reason, and what comes after it goes on (P2, CON-A12). The same for a device with MQTT 3 while Kafka is there: it is
+// with its reason, and what comes after it goes on (P2, CON-A12, UNS-W2). The same for a device with MQTT 3 while Kafka is there: it is
 // not disconnected for it.
 func TestPoisonInTheSpool(t *testing.T) {
 	t.Parallel()

@@ -144,7 +144,7 @@ func oldestFirst(t *testing.T, topic string, prefixes ...string) {
 	}
 }
 
-// CON-A7, CON-W2: without a directory for its store it keeps all in memory, as connector does, and says so.
+// CON-A7: without a directory for its store it keeps all in memory, as connector does, and says so.
 func TestConnectorProfileInMemory_CON_A7(t *testing.T) {
 	t.Parallel()
 	load := topic(t, world.kafka, "load", 1)
@@ -187,7 +187,7 @@ func TestConnectorProfileInFlight_CON_A6(t *testing.T) {
 	}
 }
 
-// CON-A6: with a small INVOKE_LATENCY_SEC Kafka is tried more often while it is away.
+// CON-A6, CON-W4: with a small INVOKE_LATENCY_SEC Kafka is tried more often while it is away.
 func TestConnectorProfileInterval_CON_A6(t *testing.T) {
 	t.Parallel()
 	site := withLogin(t)

@@ -54,6 +54,7 @@ func dial(tb testing.TB, cfg Config) error {
 	return err
 }
 
+// Each mechanism logs in with the right password, and with no other (KAL-W12).
 func TestLogin(t *testing.T) {
 	cluster := startKfake(t, kfake.EnableSASL(),
 		kfake.Superuser("PLAIN", "bridge", "secret"), kfake.Superuser("SCRAM-SHA-256", "bridge", "secret"), kfake.Superuser("SCRAM-SHA-512", "bridge", "secret"))
@@ -180,6 +181,7 @@ func newCertificates(tb testing.TB) certificates {
 	return certificates{cert, cert, write("key.pem", "PRIVATE KEY", keyDER)}
 }
 
+// TLS to Kafka, with what can be wrong of it (KAL-W12).
 func TestTLS(t *testing.T) {
 	files := newCertificates(t)
 	server, err := tls.LoadX509KeyPair(files.cert, files.key)

@@ -38,7 +38,7 @@ func positions(tb testing.TB, c *Client, group, topic string) map[int32]int64 {
 	return all
 }
 
-// P4: whatever the order in which records are done, a position never passes one that is not.
+// P4, KAL-W2: whatever the order in which records are done, a position never passes one that is not.
 func TestGroupCommitsSettledPrefix(t *testing.T) {
 	c := connect(t, testConfig(startKfake(t, kfake.SeedTopics(1, "down")).ListenAddrs()...))
 	const n = 50

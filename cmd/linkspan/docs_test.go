@@ -27,7 +27,7 @@ func argumentsOf(line string) (args []string) {
 	return args
 }
 
-// Each command line in the documents, and in the help that the commands give, is one that the program takes.
+// Each command line in the documents, and in the help that the commands give, is one that the program takes (UNS-W8).
 func TestCommandLinesInDocuments(t *testing.T) {
 	texts := map[string]string{"description": description}
 	files, err := filepath.Glob("../../docs/*.md")

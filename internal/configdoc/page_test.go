@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// docs/configuration.md is what the structs and their comments say.
+// docs/configuration.md is what the structs and their comments say (UNS-W8).
 func TestPageIsCurrent(t *testing.T) {
 	want, err := page("../..")
 	if err != nil {

@@ -87,7 +87,7 @@ func bothWays(t *testing.T, r *run, l *listener) {
 	}
 }
 
-// UNS-A8: all versions over all transports, with certificates verified both ways.
+// UNS-A8, CON-W9: all versions over all transports, with certificates verified both ways.
 func TestTransports(t *testing.T) {
 	a := wiretest.NewAuthority(t)
 	for _, scheme := range []string{"mqtt", "mqtts", "ws", "wss"} {

@@ -140,7 +140,7 @@ func TestPassingFailure(t *testing.T) {
 	}
 }
 
-// P2: what the sink refuses for good is refused to the broker, which MQTT 5 has a word for; with MQTT 3 the connection ends.
+// P2, UNS-W2: what the sink refuses for good is refused to the broker, which MQTT 5 has a word for; with MQTT 3 the connection ends.
 func TestPermanentFailure(t *testing.T) {
 	refuse := func(m *linkspan.Message) error {
 		if string(m.Payload) == "bad" {
