@@ -145,9 +145,11 @@ func (p *process) stop() {
 		return
 	}
 	p.wait(time.Second) // the listeners' drain timeout
+	began := time.Now()
 	p.cancel()
 	p.await()
-	if left := p.client.Producer().Stats().InFlight.Load(); p.alive() && (left > 0 || p.w.spoiled()) {
+	late := time.Since(began) >= p.w.s.spool.Drain.Timeout // what is answered from then on, nobody notes
+	if left := p.client.Producer().Stats().InFlight.Load(); p.alive() && (left > 0 || late || p.w.spoiled()) {
 		p.w.tell("stopped with %d records on the way, or without positions on the disk", left)
 		p.w.blur()
 	}
