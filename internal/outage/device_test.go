@@ -25,7 +25,8 @@ type habits struct {
 }
 
 // A device publishes with QoS 1 and a window, and sends again what is not acknowledged when it has been cut off, in order and
-// before anything new. One with QoS 0 forgets what it has sent.
+// before anything new. One with QoS 0 forgets what it has sent. With QoS 2 a message keeps its place in the window until the handshake is
+// over, or cut off: sessions end with their connection, so that what was acknowledged is not sent again, and all else is new to the next one.
 type device struct {
 	habits
 	w      *world
@@ -37,6 +38,7 @@ type device struct {
 	open   []*message // sent and not settled, in order
 	conn   int        // which connection it is
 	broken bool       // the connection is not to be used any more
+	unsure int        // QoS 2: of the connection, PUBREC has come and PUBCOMP has not
 }
 
 // A message is one that a device has published.
@@ -66,8 +68,11 @@ func newHabits(d dice, i int, length time.Duration) habits {
 	if d.oneIn(4) { // a burst
 		v.pause = time.Millisecond
 	}
-	if d.oneIn(5) {
+	switch d.IntN(5) {
+	case 0:
 		v.qos = 0
+	case 1:
+		v.qos = 2
 	}
 	v.mute = v.qos == 0 || d.oneIn(3)
 	return v
@@ -99,7 +104,7 @@ func (d *device) connect() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.conn++
-	d.broken = false
+	d.broken, d.unsure = false, 0
 	if d.qos == 0 {
 		for _, m := range d.open {
 			m.state = forgotten
@@ -162,7 +167,7 @@ func (d *device) next() (m *message, left bool) {
 	if len(d.sent) == d.count {
 		return nil, len(d.open) > 0
 	}
-	if len(d.open) >= d.window {
+	if len(d.open)+d.unsure >= d.window {
 		return nil, true
 	}
 	m = &message{d: d, lane: d.random.IntN(len(d.w.s.lanes)), size: d.random.IntN(d.size + 1)}
@@ -240,6 +245,9 @@ func (d *device) settled(p *process, conn int, m *message, err error) {
 	switch {
 	case err == nil:
 		m.state = acked // though the device may have gone by now: custody is custody
+		if d.qos == 2 && conn == d.conn {
+			d.release()
+		}
 	case conn != d.conn || m.state != unsettled:
 		return
 	case linkspan.IsPermanent(err):
@@ -255,8 +263,30 @@ func (d *device) settled(p *process, conn int, m *message, err error) {
 	if m.state != unsettled {
 		d.open = slices.DeleteFunc(d.open, func(o *message) bool { return o == m })
 	}
+	d.rouse()
+}
+
+// rouse has the device look what there is to do.
+func (d *device) rouse() {
 	select {
 	case d.wake <- struct{}{}:
 	default:
 	}
+}
+
+// handshake is how long PUBREL and PUBCOMP take.
+const handshake = 30 * time.Millisecond
+
+// release goes on with the handshake of QoS 2 after PUBREC. The caller holds mu.
+func (d *device) release() {
+	d.unsure++
+	conn := d.conn
+	time.AfterFunc(handshake, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if conn == d.conn {
+			d.unsure--
+			d.rouse()
+		}
+	})
 }

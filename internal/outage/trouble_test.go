@@ -30,6 +30,7 @@ var kafkaKinds = []kind{
 	{name: "connections cut", brokers: true, begin: func(w *world, tr *trouble) func() { w.network.cut(tr.broker); return nil }},
 	{name: "leaders moved", begin: func(w *world, _ *trouble) func() { w.cluster.ShufflePartitionLeaders(); return nil }},
 	{name: "broker restarted", lasts: 2 * time.Second, brokers: true, begin: restart},
+	{name: "broker restarted without its data", lasts: 2 * time.Second, brokers: true, begin: wipe},
 	{name: "min.insync.replicas not met", lasts: 4 * time.Second, lanes: true, begin: answer(kerr.NotEnoughReplicas)},
 	{name: "min.insync.replicas not met after append", lasts: 3 * time.Second, lanes: true, begin: answer(kerr.NotEnoughReplicasAfterAppend)},
 	{name: "requests timed out", lasts: 3 * time.Second, lanes: true, begin: answer(kerr.RequestTimedOut)},
@@ -92,6 +93,46 @@ func restart(w *world, tr *trouble) (end func()) {
 	w.network.change(tr.broker, func(y *way) { y.refused++ })
 	w.cluster.ShufflePartitionLeaders()
 	return func() { w.network.change(tr.broker, func(y *way) { y.refused-- }) }
+}
+
+// wipe has the only broker come back with nothing: it knows the topics by other identities, no record, and no producer. What was there
+// nobody else has. One of several has back what it had: the others have it, too.
+func wipe(w *world, tr *trouble) (end func()) {
+	if w.s.brokers > 1 {
+		return restart(w, tr)
+	}
+	w.network.change(-1, func(y *way) { y.refused++ })
+	pass(100 * time.Millisecond) // for what brokers have read and not digested
+	w.mourn()
+	w.cluster.Close()
+	w.found()
+	w.disown()
+	return func() { w.network.change(-1, func(y *way) { y.refused-- }) }
+}
+
+// disown refuses what is for topics of an earlier Kafka: kfake takes two that it does not know for one, and panics.
+func (w *world) disown() {
+	cluster, known := w.cluster, map[[16]byte]bool{}
+	for _, topic := range append(w.topics(), warmTopic) {
+		known[cluster.TopicInfo(topic).TopicID] = true
+	}
+	cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		req := r.(*kmsg.ProduceRequest)
+		ours := true
+		resp := req.ResponseKind().(*kmsg.ProduceResponse)
+		for _, t := range req.Topics {
+			ours = ours && (req.Version < 13 || known[t.TopicID])
+			no := kmsg.ProduceResponseTopic{Topic: t.Topic, TopicID: t.TopicID}
+			for _, p := range t.Partitions {
+				refused := kmsg.NewProduceResponseTopicPartition()
+				refused.Partition, refused.ErrorCode = p.Partition, kerr.UnknownTopicID.Code
+				no.Partitions = append(no.Partitions, refused)
+			}
+			resp.Topics = append(resp.Topics, no)
+		}
+		return resp, nil, !ours
+	})
 }
 
 // answer has Kafka answer what is written to one topic with an error.

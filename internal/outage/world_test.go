@@ -45,6 +45,7 @@ type world struct {
 	again   bool // Kafka refused something: what was on the way then may come twice
 	mixed   bool // and what was direct is to be sent again by its device, when what it sent later is there
 	counts  map[string]*counts
+	gone    map[string]bool // identities of messages that were in a Kafka that has lost its data
 
 	story  sync.Mutex
 	lines  []telling
@@ -66,7 +67,7 @@ type telling struct {
 
 func newWorld(t *testing.T, s *schedule) *world {
 	w := &world{
-		t: t, s: s, born: time.Now(), changed: make(chan struct{}), counts: map[string]*counts{},
+		t: t, s: s, born: time.Now(), changed: make(chan struct{}), counts: map[string]*counts{}, gone: map[string]bool{},
 		random:  rand.New(rand.NewPCG(s.seed, 3)),
 		network: newNetwork(rand.New(rand.NewPCG(s.seed, 2)), s.brokers),
 	}
@@ -78,19 +79,7 @@ func newWorld(t *testing.T, s *schedule) *world {
 	}}))
 	w.disk = journaltest.New()
 	w.apply()
-	var ports []int
-	for i := range s.brokers {
-		ports = append(ports, firstPort+i)
-	}
-	topics := []string{deadTopic}
-	for _, l := range s.lanes {
-		topics = append(topics, l.Name)
-	}
-	var err error
-	w.cluster, err = kfake.NewCluster(kfake.NumBrokers(s.brokers), kfake.Ports(ports...), kfake.ListenFn(w.network.wire.Listen), kfake.SeedTopics(s.partitions, topics...), kfake.SeedTopics(1, warmTopic))
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.found()
 	w.addrs = w.cluster.ListenAddrs()
 	for i := range s.devices {
 		w.devices = append(w.devices, &device{
@@ -98,6 +87,19 @@ func newWorld(t *testing.T, s *schedule) *world {
 		})
 	}
 	return w
+}
+
+// found makes a Kafka with nothing in it.
+func (w *world) found() {
+	var ports []int
+	for i := range w.s.brokers {
+		ports = append(ports, firstPort+i)
+	}
+	var err error
+	w.cluster, err = kfake.NewCluster(kfake.NumBrokers(w.s.brokers), kfake.Ports(ports...), kfake.ListenFn(w.network.wire.Listen), kfake.SeedTopics(w.s.partitions, w.topics()...), kfake.SeedTopics(1, warmTopic))
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 type logWriter struct{ w *world }
