@@ -225,9 +225,13 @@ func TestBacklogIsBounded(t *testing.T) {
 	b := run(t, setup{sink: h, change: func(c *amqp.ListenerConfig) { c.MaxBacklog = 1 << 10 }})
 	s := b.dial().Sender("t")
 	const all = 1000
-	for range all {
-		s.Post(data(string(make([]byte, 1000))), false)
-	}
+	posted := make(chan struct{})
+	go func() { // how much a system takes before it is read differs
+		defer close(posted)
+		for range all {
+			s.Post(data(string(make([]byte, 1000))), false)
+		}
+	}()
 	until(t, "a full backlog", func() bool { return b.Stats().Backlog.Load() >= 1<<10 })
 	h.fill(false)
 	until(t, "all messages", func() bool {
@@ -236,6 +240,7 @@ func TestBacklogIsBounded(t *testing.T) {
 		}
 		return h.len() == all
 	})
+	<-posted
 }
 
 // What waits for room when the link or connection ends is the client's again, or lost if it came settled, and what the sink has is settled
