@@ -206,6 +206,7 @@ func TestReceiverGoesAway(t *testing.T) {
 	}
 	until(t, "five settled", func() bool { return b.Stats().Outcomes[0].Load() == 5 })
 	c.Kill()
+	until(t, "the end of the group here", func() bool { return b.groups.Stats().Groups.Load() == 0 })
 	again := b.dial().Receiver("t/group.id/g", 10)
 	equal(t, "again", receive(t, again, 7, accept), numbers(3, 10)) // the group begins anew behind the prefix
 	until(t, "all settled", func() bool { return b.Stats().Unsettled.Load() == 0 })
