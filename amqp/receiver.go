@@ -108,7 +108,7 @@ func joinError(err error) *frame.Error {
 // Deliver sends a record, if client and connection have room for it. Any goroutine.
 func (r *receiver) Deliver(m *linkspan.Message, d *group.Delivery) (taken bool) {
 	l := r.c.l
-	if l.server.Draining() || r.link.Credit() == 0 || r.open.Load() >= int64(l.cfg.Unsettled) {
+	if l.server.Draining() || r.link.Credit() == 0 || d.Overtaken() || r.open.Load() >= int64(l.cfg.Unsettled) {
 		return false
 	}
 	w := downs.Get().(*down)

@@ -14,9 +14,14 @@ type Delivery struct {
 	part          *part
 	rc            *Receiving
 	offset        int64
+	returns       uint64      // of the part, when the source asked for room
 	done          func(error) // nil: it is settled, or was taken back
 	before, after *Delivery   // in the order of delivery
 }
+
+// Overtaken reports whether records of the partition have come back since d was chosen to be next: they may be older, so that the receiver
+// does not take d (P3). It asks once it has seen that it has credit, which may be what came with them.
+func (d *Delivery) Overtaken() bool { return d.part.returns.Load() != d.returns }
 
 // State is a kind of [Outcome].
 type State int
@@ -88,6 +93,7 @@ func (p *part) settle(d *Delivery, o Outcome) (done func(error), moves bool) {
 		p.note(rc, offset, o)
 	}
 	if o.again() {
+		p.returns.Add(1)
 		done(errReturned) // before p can have another owner, who would get what is newer first (P3)
 	}
 	return done, p.next != nil && p.unsettled == 0

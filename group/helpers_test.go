@@ -350,7 +350,8 @@ type link struct {
 
 	mu     sync.Mutex
 	credit int
-	auto   func(x delivered) // settles at once; nil: later
+	auto   func(x delivered)         // settles at once; nil: later
+	offer  func(m *linkspan.Message) // is called before anything is looked at; nil: not
 	list   []delivered
 	idle   int
 	gone   []error
@@ -381,8 +382,11 @@ func (p *process) link(group, topic string, credit int) *link {
 }
 
 func (l *link) Deliver(m *linkspan.Message, d *Delivery) bool {
+	if l.offer != nil {
+		l.offer(m)
+	}
 	l.mu.Lock()
-	if l.credit == 0 {
+	if l.credit == 0 || d.Overtaken() {
 		l.mu.Unlock()
 		return false
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/linkspan/linkspan"
@@ -16,8 +17,10 @@ import (
 type part struct {
 	team *team
 	key
+	returns atomic.Uint64 // how often records came back from receivers
 
 	mu          sync.Mutex
+	asked       uint64 // returns when the source was last told whether there is room
 	owner       *Receiving
 	next        *Receiving // who gets it when it can move; nil: it stays
 	held        bool       // nothing is delivered before it has moved
@@ -49,10 +52,11 @@ func (h *past) taker() *Receiving {
 
 // Errors that a source gets for records that it keeps, and for one that nobody takes.
 var (
-	errNobody   = errors.New("there is no receiver now")
-	errNoCredit = errors.New("the receiver has no credit")
-	errReturned = errors.New("the receiver gave it back")
-	errRejected = linkspan.Permanent(errors.New("rejected by the receiver"))
+	errNobody    = errors.New("there is no receiver now")
+	errNoCredit  = errors.New("the receiver has no credit")
+	errReturned  = errors.New("the receiver gave it back")
+	errOvertaken = errors.New("one that is older has come back")
+	errRejected  = linkspan.Permanent(errors.New("rejected by the receiver"))
 )
 
 // ErrUndeliverable is why a record becomes a dead letter that none of the receivers here may get: each has said undeliverable-here.
@@ -82,14 +86,20 @@ func (p *part) taker(offset int64) (*Receiving, *past, error) {
 func (p *part) room(offset int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.asked = p.returns.Load()
 	rc, _, err := p.taker(offset)
 	return err != nil || rc != nil && !rc.full.Load()
 }
 
-// open makes d the delivery of the record at offset to whoever gets it, and reports whether it was delivered before.
+// open makes d the delivery of the record at offset to whoever gets it, and reports whether it was delivered before. It fails where
+// records have come back since the source asked for room: they may be older (P3).
 func (p *part) open(d *Delivery, offset int64, done func(error)) (again bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if returns := p.returns.Load(); returns != p.asked {
+		p.asked = returns
+		return false, errOvertaken
+	}
 	rc, h, err := p.taker(offset)
 	switch {
 	case err != nil:
@@ -99,7 +109,7 @@ func (p *part) open(d *Delivery, offset int64, done func(error)) (again bool, er
 	case rc == nil:
 		return false, errNobody
 	}
-	d.part, d.rc, d.offset, d.done, d.Count = p, rc, offset, done, 0
+	d.part, d.rc, d.offset, d.done, d.Count, d.returns = p, rc, offset, done, 0, p.asked
 	if h != nil {
 		d.Count = h.count
 	}
@@ -196,6 +206,7 @@ func (p *part) giveBack(rc *Receiving) {
 			p.remember(d.offset).count++
 		}
 		p.team.registry.stats.Returned.Add(1)
+		p.returns.Add(1)
 		p.close(d)(errReturned)
 	}
 }

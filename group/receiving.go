@@ -10,8 +10,8 @@ import (
 // A Receiver is who gets the records. Its methods are called with nothing locked, may call everything, and must not block.
 type Receiver interface {
 	// Deliver hands over a record, which is borrowed until it returns, and the way to settle it. It returns false where it does not take the
-	// record, for want of credit: then d is void, and nothing more comes until [Receiving.Resume]. Records of one partition come one
-	// after the other, those of several at the same time.
+	// record, for want of credit, or since it is [Delivery.Overtaken]: then d is void, and in the first case nothing more comes until
+	// [Receiving.Resume]. Records of one partition come one after the other, those of several at the same time.
 	Deliver(m *linkspan.Message, d *Delivery) (taken bool)
 	// Idle says that there is no partition for this receiver: it is one too many. It may leave, or stay for the case
 	// that another one leaves.

@@ -108,7 +108,9 @@ func (t *team) Send(_ context.Context, m *linkspan.Message, done func(error)) {
 		t.registry.stats.delivered(again)
 		return
 	}
-	rc.stall(resumes)
+	if !d.Overtaken() {
+		rc.stall(resumes)
+	}
 	d.refuse()
 }
 
