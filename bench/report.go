@@ -265,7 +265,8 @@ func writeSpoolRatios(b *strings.Builder, results map[string][]result) {
 const notes = `
 **Bare producers.** Like for like is the producer with as many records in flight as the devices have, 50 × 100, each with a payload
 of its own: what Kafka stores and how it is batched are the same then, and the ratio is what MQTT adds. The first ratio is without
-headers on both sides, the second with, which the bare producer makes only once for each device. The third compares with a producer
+headers, but for the one by which Linkspan's records say where they came from; the second with all of them, which the bare producer
+makes only once for each device. The third compares with a producer
 that sends one payload from one place in memory, without headers, from a stock of 100,000 records: it makes batches that no
 gateway can, since devices wait for their acks, and writes less than half the bytes.
 
