@@ -15,11 +15,6 @@ type Reconnect struct {
 	Max time.Duration `yaml:"max"`
 }
 
-// DefaultReconnect returns the defaults.
-func DefaultReconnect() Reconnect {
-	return Reconnect{Min: 250 * time.Millisecond, Max: 30 * time.Second}
-}
-
 // Steady is how long a connection lasts that lets the next pause begin with the shortest again.
 const Steady = 5 * time.Second
 

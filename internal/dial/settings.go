@@ -50,7 +50,7 @@ func DefaultSettings(name string) Settings {
 		Name:             name,
 		Mode:             ModeOne,
 		MaxInFlightBytes: 16 << 20,
-		Reconnect:        DefaultReconnect(),
+		Reconnect:        Reconnect{Min: 250 * time.Millisecond, Max: 30 * time.Second},
 		DrainTimeout:     5 * time.Second,
 	}
 }

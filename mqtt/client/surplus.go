@@ -73,12 +73,8 @@ func (c *Client) crowded() bool {
 // subscriptions a message may come twice.
 func (w *worker) unshare(ctx context.Context, c *conn) error {
 	for w.c.crowded() {
-		select {
-		case <-w.again:
-		case <-c.ended:
-			return c.failure
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := c.await(ctx, w.again); err != nil {
+			return err
 		}
 	}
 	if err := w.subscribeAll(ctx, c); err != nil { // again, see gone
@@ -144,12 +140,8 @@ func (w *worker) untilQuiet(ctx context.Context, c *conn) error {
 		default:
 		}
 		c.pingNow(time.Now())
-		select {
-		case <-c.pong:
-		case <-c.ended:
-			return c.failure
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := c.await(ctx, c.pong); err != nil {
+			return err
 		}
 		w.mu.Lock()
 		after := w.in.opened
@@ -157,5 +149,17 @@ func (w *worker) untilQuiet(ctx context.Context, c *conn) error {
 		if before == after && !c.stalled.Load() {
 			return nil
 		}
+	}
+}
+
+// await waits for what is said on said, unless the connection or ctx ends first.
+func (c *conn) await(ctx context.Context, said <-chan struct{}) error {
+	select {
+	case <-said:
+		return nil
+	case <-c.ended:
+		return c.failure
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
