@@ -36,6 +36,28 @@ def reason(condition):
     return {"condition": condition.name, "description": condition.description or ""}
 
 
+class Guard:
+    """Hands events on to a handler. What goes wrong with one ends its connection alone: the loop serves those of all tests."""
+
+    def __init__(self, handler):
+        self.handler = handler
+
+    def __getattr__(self, name):
+        attribute = getattr(self.handler, name)
+        if not name.startswith("on_"):
+            return attribute
+
+        def guarded(*args):  # the event is the last
+            try:
+                attribute(*args)
+            except Exception as e:
+                traceback.print_exc()
+                if conn := getattr(args[-1], "connection", None):
+                    emit(conn.tests_name, "closed", condition="driver", description=repr(e))
+
+        return guarded
+
+
 class Driver(Handler):
     def __init__(self):
         self.conns = {}  # by the tests' names
@@ -69,7 +91,7 @@ class Driver(Handler):
         if q["user"]:
             options.update(user=q["user"], password=q["password"])
         self.container.container_id = q["container"]
-        conn = self.container.connect(q["url"], handler=self, reconnect=False, allowed_mechs=q["mechanism"],
+        conn = self.container.connect(q["url"], handler=Guard(self), reconnect=False, allowed_mechs=q["mechanism"],
                                       virtual_host="localhost", allow_insecure_mechs=True, **options)
         conn.tests_name = q["conn"]
         conn.session_ = conn.session()
@@ -157,10 +179,12 @@ class Driver(Handler):
         event.connection.close()
 
     def on_transport_error(self, event):
-        emit(event.connection.tests_name, "closed", **reason(event.transport.condition))
+        if event.connection:  # else its end has been told
+            emit(event.connection.tests_name, "closed", **reason(event.transport.condition))
 
     def on_transport_closed(self, event):
-        emit(event.connection.tests_name, "closed", condition="socket", description="closed")
+        if event.connection:
+            emit(event.connection.tests_name, "closed", condition="socket", description="closed")
 
     def on_link_remote_open(self, event):
         link = event.link
@@ -213,7 +237,8 @@ def main():
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
-    container = Container(Driver())
+    container = Container(Guard(Driver()))
+    container.global_handler = Guard(container.global_handler)  # Proton's own
     container.selectable(injector)
     container.run()
 

@@ -103,8 +103,10 @@ func (d *Driver) send(conn, op string, q url.Values) error {
 	q.Set("op", op)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, err := io.WriteString(d.stdin, q.Encode()+"\n")
-	return err
+	if _, err := io.WriteString(d.stdin, q.Encode()+"\n"); err != nil {
+		return fmt.Errorf("%s has ended: %w\n%s", d.Name, err, d.Tail(2000))
+	}
+	return nil
 }
 
 // Connect opens an MQTT connection.
