@@ -105,13 +105,15 @@ type reach struct {
 }
 
 type broker struct {
-	up    bool
-	since time.Time
-	err   error
+	up       bool
+	since    time.Time
+	answered time.Time // when an attempt last succeeded
+	err      error
 }
 
-// OnBrokerConnect is called after each attempt to connect and log in.
-func (r *reach) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+// OnBrokerConnect is called after each attempt to connect and log in, with how long it took. Attempts overlap, and the client tells of one that
+// it made twice in the opposite order: that one failed which began before another succeeded says nothing.
+func (r *reach) OnBrokerConnect(meta kgo.BrokerMetadata, took time.Duration, _ net.Conn, err error) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
 		return // says something about us, not about the broker
 	}
@@ -122,6 +124,12 @@ func (r *reach) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.
 	if !known {
 		b = new(broker)
 		r.brokers[addr] = b
+	}
+	if err == nil {
+		b.answered = now
+	} else if now.Add(-took).Before(b.answered) {
+		r.mu.Unlock()
+		return
 	}
 	changed := !known || b.up != (err == nil)
 	was := b.since

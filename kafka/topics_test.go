@@ -140,3 +140,31 @@ func TestReachLogsChanges(t *testing.T) {
 		t.Errorf("%d lines, up %v:\n%s", n, r.up(), b.String())
 	}
 }
+
+// The outcome of an attempt to connect may be told after that of a later one: a broker that has answered since is reachable, and nothing would
+// mend the opposite before somebody has to connect again.
+func TestReachTakesOutcomesInTheOrderOfAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &reach{log: slog.New(slog.DiscardHandler), brokers: map[string]*broker{}}
+		meta := kgo.BrokerMetadata{Host: "kafka", Port: 9092}
+		attempt := func(began time.Time, err error) { r.OnBrokerConnect(meta, time.Since(began), nil, err) }
+		first := time.Now()
+		_ = sleep(t.Context(), time.Second)
+		second := time.Now()
+		_ = sleep(t.Context(), time.Second)
+		attempt(second, nil)
+		attempt(first, errors.New("reset"))
+		if !r.up() {
+			t.Error("an attempt that had begun before is taken for the last word")
+		}
+		_ = sleep(t.Context(), time.Second)
+		attempt(time.Now(), errors.New("refused"))
+		if r.up() {
+			t.Error("a later attempt is not")
+		}
+		attempt(first, nil)
+		if !r.up() {
+			t.Error("a broker that answers is reachable, however long it took")
+		}
+	})
+}
