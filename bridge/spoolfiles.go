@@ -213,8 +213,8 @@ func (v *SpoolView) Preview(d SpoolDrop) (messages uint64, bytes int64, err erro
 	return would.Messages, would.Bytes, err
 }
 
-// dropPatience is how long a process that runs may take to answer: it looks each second.
-const dropPatience = 15 * time.Second
+// dropPatience is how long a process that runs may take to answer: it looks each second, if its disk lets it.
+const dropPatience = time.Minute
 
 // Drop drops messages, by the process that has the spool open if there is one. It returns how many went; some of those counted
 // before may have been delivered meanwhile.

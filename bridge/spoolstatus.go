@@ -145,8 +145,8 @@ func ReadSpoolStatus(ctx context.Context, cfg Config, dir string) (SpoolStatus, 
 	return s, nil
 }
 
-// askTimeout is how long the admin port may take to answer: it is near.
-const askTimeout = 2 * time.Second
+// askTimeout is how long the admin port may take to answer: it is near, but who asks may do so because the machine hardly gets on.
+const askTimeout = 10 * time.Second
 
 // askSpool asks an admin port.
 func askSpool(ctx context.Context, listen string) (s SpoolStatus, err error) {
