@@ -5,8 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/internal/custody"
@@ -46,7 +48,13 @@ func newFar(t *testing.T, ack Ack, hold bool, modes []custody.Mode) *custody.Far
 	k.away(false)
 	cfg := Default()
 	cfg.Dir, cfg.MinFree, cfg.SegmentBytes = "/spool", 0, 1<<20 // the disk is memory
-	s, err := Open(cfg, []Lane{{Name: "a", Ack: ack}}, Parts{To: k, OS: disk, Bury: func(_ context.Context, _ *linkspan.Message, _ error, _ int, done func(error)) {
+	cfg.After = time.Hour                                       // nothing is taken over because the machine stands still
+	var mu sync.Mutex
+	var dead []string
+	s, err := Open(cfg, []Lane{{Name: "a", Ack: ack}}, Parts{To: k, OS: disk, Bury: func(_ context.Context, m *linkspan.Message, _ error, _ int, done func(error)) {
+		mu.Lock()
+		dead = append(dead, string(m.Payload))
+		mu.Unlock()
 		done(nil)
 	}}, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -79,27 +87,24 @@ func newFar(t *testing.T, ack Ack, hold bool, modes []custody.Mode) *custody.Far
 			}
 			k.away(m == custody.Delay)
 		},
-		// What Kafka has, then what is on disk, and then, where that is what was asked for, what is in memory. The disk is
-		// looked at first: what leaves it meanwhile is with Kafka.
+		// What Kafka has, then what is on disk, and then, where that is what was asked for, what is in memory, and what came back from
+		// there to be a dead letter. Where something leaves is looked at before where it goes.
 		Stored: func() []string {
-			var spooled []string
+			var spooled, memory []string
 			r := s.journal.NewReader(0)
 			defer r.Close()
 			for e, ok := r.Next(anyLane); ok; e, ok = r.Next(anyLane) {
 				spooled = append(spooled, string(e.Body))
 			}
+			if ack == AckMemory {
+				memory = k.inMemory()
+			}
 			all := k.payloads()
-			add := func(p string) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, p := range slices.Concat(spooled, memory, dead) {
 				if !slices.Contains(all, p) {
 					all = append(all, p)
-				}
-			}
-			for _, p := range spooled {
-				add(p)
-			}
-			if ack == AckMemory {
-				for _, p := range k.inMemory() {
-					add(p)
 				}
 			}
 			return all

@@ -15,7 +15,8 @@ import (
 type cluster struct {
 	mu     sync.Mutex
 	parts  map[byte]*partition
-	bound  int64 // bytes that Room allows
+	inside map[*fakeRecord]bool // whose done has not returned
+	bound  int64                // bytes that Room allows
 	held   int64
 	kept   int // that have no outcome
 	closed bool
@@ -48,7 +49,9 @@ type fakeRecord struct {
 	over bool // the done has returned: nobody may look any more
 }
 
-func newCluster() *cluster { return &cluster{parts: map[byte]*partition{}, bound: 1 << 30} }
+func newCluster() *cluster {
+	return &cluster{parts: map[byte]*partition{}, inside: map[*fakeRecord]bool{}, bound: 1 << 30}
+}
 
 var _ linkspan.Keeper = (*cluster)(nil)
 
@@ -79,6 +82,7 @@ func (c *cluster) Keep(_ context.Context, m *linkspan.Message, done func(error))
 		c.parts[partitionOf(m)] = p
 	}
 	p.queue = append(p.queue, r)
+	c.inside[r] = true
 	c.held += r.size
 	c.kept++
 	auto := c.auto
@@ -203,6 +207,7 @@ func (r *fakeRecord) finish(err error) {
 	r.done(err)
 	r.c.mu.Lock()
 	r.over = true
+	delete(r.c.inside, r)
 	r.c.mu.Unlock()
 }
 
@@ -238,14 +243,12 @@ func (c *cluster) payloads() (out []string) {
 	return out
 }
 
-// all returns the payloads of everything that was handed over, whatever became of it.
+// inMemory returns the payloads of what the producer has, until it has said what became of it.
 func (c *cluster) inMemory() (out []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, p := range c.parts {
-		for _, r := range p.queue {
-			out = append(out, string(r.m.Payload))
-		}
+	for r := range c.inside {
+		out = append(out, string(r.m.Payload))
 	}
 	return out
 }
