@@ -207,10 +207,10 @@ func (s *schedule) delivered(l *tracked, x delivered) {
 	if l.left { // it comes again
 		r.back[x.offset] = unsure
 	}
-	s.mu.Unlock()
-	l.mu.Lock()
+	l.mu.Lock() // before somebody else can have l leave without it
 	l.open = append(l.open, held{x, r})
 	l.mu.Unlock()
+	s.mu.Unlock()
 }
 
 func (s *schedule) changed(c *kafka.Consumer, ours bool, partitions map[string][]int32) {
