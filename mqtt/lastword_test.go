@@ -3,6 +3,7 @@ package mqtt_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -36,6 +37,7 @@ func TestGoodbyeUnread(t *testing.T) {
 				b := start(t, func(c *mqtt.ListenerConfig) { c.MaxBacklog = 1000 })
 				b.sink.Set(func(s *mqtttest.Sink) { s.Full = true })
 				c := b.dial(packet.V5)
+				_ = c.Conn.(*net.TCPConn).SetWriteBuffer(256 << 10) // for what nobody reads yet, as large as buffers of TCP may be here
 				c.Connect(packet.Connect{ClientID: "d", CleanStart: true, Will: &packet.Will{Topic: "will"}})
 				c.Send(publish(0, 0, "t", strings.Repeat("x", 1000)))
 				mqtttest.Until(t, "the backlog is full", func() bool { return b.Stats().Backlog.Load() > 1000 })
