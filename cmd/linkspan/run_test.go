@@ -156,7 +156,7 @@ func TestSecondSignalExitsAtOnce(t *testing.T) {
 	t.Parallel() // it waits more than it works
 	broker := spawn(t, freePorts(), "run")
 	kafka := broker.until(&broker.stdout, `Kafka +(127\S+)\n`)[1]
-	p := spawn(t, append(freePorts()[1:], "LINKSPAN_KAFKA_BROKERS="+kafka, "LINKSPAN_DRAIN_TIMEOUT=1h", "LINKSPAN_ENDPOINTS_DEVICES_DRAIN_TIMEOUT=1h"), "run")
+	p := spawn(t, append(freePorts()[1:], "LINKSPAN_KAFKA_BROKERS="+kafka, "LINKSPAN_SPOOL_DIR=off", "LINKSPAN_DRAIN_TIMEOUT=1h", "LINKSPAN_ENDPOINTS_DEVICES_DRAIN_TIMEOUT=1h"), "run")
 	addr, admin := p.until(&p.stdout, `devices +mqtt://(\S+) `)[1], p.until(&p.stdout, `admin +(http://\S+) `)[1]
 	d := mqtttest.Dial(t, addr, packet.V5).Join("d")
 	broker.signal(syscall.SIGKILL)
