@@ -35,13 +35,13 @@ type fleet struct {
 	errs    []error
 }
 
-// launch starts n pipelining devices with count messages each, and two of Paho's with count/4. Every third uses QoS 2. addr is asked
-// before each connection of device i.
+// launch starts n pipelining devices with count messages each, and two of Paho's with count/4; 0: all publish until it is enough. Every
+// third uses QoS 2. addr is asked before each connection of device i.
 func launch(t *testing.T, n, count int, addr func(i int) string) *fleet {
 	t.Helper()
 	f, ctx := newFleet(t)
 	for i := range n {
-		p := &harness.Publisher{Client: fmt.Sprintf("device-%02d", i), QoS: 1, Count: uint64(count), Addr: func() string { return addr(i) }}
+		p := &harness.Publisher{Client: fmt.Sprintf("device-%02d", i), QoS: 1, Count: uint64(count), Enough: f.enough, Addr: func() string { return addr(i) }}
 		if i%3 == 2 {
 			p.QoS = 2
 		}
@@ -49,7 +49,7 @@ func launch(t *testing.T, n, count int, addr func(i int) string) *fleet {
 		f.pipeline(ctx, p)
 	}
 	for i := range 2 {
-		p := &pahoPublisher{name: fmt.Sprintf("paho-%d", i), version: 4, qos: byte(i + 1), count: count / 4, addr: func() string { return addr(n + i) }}
+		p := &pahoPublisher{name: fmt.Sprintf("paho-%d", i), version: 4, qos: byte(i + 1), count: count / 4, enough: f.enough, addr: func() string { return addr(n + i) }}
 		f.total += p.count
 		f.wait(ctx, p)
 	}

@@ -36,19 +36,20 @@ func TestKafkaHangs(t *testing.T) {
 	kafka := startKafka(t, 1)
 	load := topic(t, kafka, "load", 6)
 	l := gateway(t, kafka, loadRoutes(load, "ack: kafka"))
-	fleet := launch(t, 20, 200, func(int) string { return l.Addr(0) })
-	fleet.acked(t, 0.3)
+	fleet := launch(t, 20, 0, func(int) string { return l.Addr(0) })
+	must(t, fleet.until(deadline(t), 1000))
 	must(t, kafka.Brokers[0].Freeze())
 	outage := time.NewTimer(30 * time.Second)
 	defer outage.Stop()
 	must(t, harness.Until(deadline(t), func() error { return ready(t, l, http.StatusServiceUnavailable) }))
 	must(t, fleet.pinged(deadline(t), 15))
 	<-outage.C
-	if _, acked, _ := fleet.ledger.Counts(); acked == fleet.total {
+	if sent, acked, _ := fleet.ledger.Counts(); acked == sent {
 		t.Error("all was acknowledged before Kafka went on")
 	}
 	must(t, kafka.Brokers[0].Thaw())
-	fleet.finish(t)
+	must(t, fleet.more(deadline(t), 1000))
+	must(t, fleet.end(deadline(t)))
 	balance(t, kafka.Addrs(), &fleet.ledger, false, load)
 	fleet.stayed(t)
 	must(t, harness.Until(deadline(t), func() error { return ready(t, l, http.StatusOK) }))
