@@ -56,6 +56,7 @@ func TestBrokers_UNS_A8(t *testing.T) {
 		func() error { return first(shared["hivemq"]()) })
 	up, down := topic(t, world.kafka, "brokers-up", 3), topic(t, world.kafka, "brokers-down", 3)
 	c := newCrossing(t, world.kafka, "routes:\n")
+	c.calm = true
 	for _, b := range berths {
 		url := sharedSite(t, b.site).URL(b.scheme)
 		c.endpoints = append(c.endpoints, fmt.Sprintf("%s: {dial: %q, version: %q, client_id: %q, qos: %d%s}",

@@ -24,6 +24,7 @@ type crossing struct {
 	more      string   // YAML of further sections
 	lanes     int      // 0: few, which are made sooner than the default's
 	alone     bool     // there is one process only
+	calm      bool     // no process dies, and none takes another that is slow for dead: for half a minute
 }
 
 // newCrossing returns one between Kafka and endpoints, each the YAML of one. routes has %s for each Kafka topic.
@@ -45,6 +46,9 @@ func (c *crossing) config() string {
 	}
 	if c.alone {
 		options += ", alone: true"
+	}
+	if c.calm {
+		options += ", session_timeout: 30s"
 	}
 	return fmt.Sprintf("kafka: {brokers: [%s]}\nfleet: {name: %s, topic_prefix: \"_%s.\"%s}\ndead_letter: {topic: %s}\nendpoints:\n  %s\n%s\n%s",
 		strings.Join(c.kafka, ", "), c.name, c.name, options, c.deadLetters(), strings.Join(c.endpoints, "\n  "), strings.TrimSpace(c.routes), c.more)

@@ -20,8 +20,8 @@ type archipelago struct {
 	up, down, presence string // Kafka topics
 }
 
-// newArchipelago starts one. unknown is what becomes of records for devices that nobody has seen.
-func newArchipelago(t *testing.T, unknown string) *archipelago {
+// newArchipelago starts one, whose processes live unless they are to be killed. unknown is what becomes of records for devices that nobody has seen.
+func newArchipelago(t *testing.T, unknown string, killed bool) *archipelago {
 	t.Helper()
 	a := &archipelago{up: topic(t, world.kafka, "isles-up", 3), down: topic(t, world.kafka, "isles-down", 3), presence: topic(t, world.kafka, "isles-presence", 3)}
 	a.crossing = newCrossing(t, world.kafka, fmt.Sprintf(`routes:
@@ -30,6 +30,7 @@ func newArchipelago(t *testing.T, unknown string) *archipelago {
   - {from: "mqtt:to/{receiver}/from/{device}", to: "kafka:%s", key: "{receiver}", device: "{device}", headers: {sender: "{device}"}}
   - {from: "kafka:%[3]s", to: "mqtt:devices/{key}/commands", qos: 1, device: "{key}", unknown: %s}
 `, a.presence, a.up, a.down, unknown))
+	a.calm = !killed
 	for i, name := range names("isle", 3) {
 		a.sites = append(a.sites, ownSite(t, "mosquitto", ""))
 		a.endpoints = append(a.endpoints, dialTo(name, a.sites[i].URL("mqtt"), "reconnect: {max: 1s}"))
@@ -97,7 +98,7 @@ func commanded(t *testing.T, d harness.Device, name, text string) {
 // broker to come back waits too.
 func TestArchipelago_KAL_A2_A3_A8_A9(t *testing.T) {
 	t.Parallel()
-	a := newArchipelago(t, "park")
+	a := newArchipelago(t, "park", false)
 	presence := open(t, world.kafka, a.presence)
 	anne := a.arrive(t, presence, "anne", 0, "here")
 	bob := a.arrive(t, presence, "bob", 1, "here")
@@ -142,7 +143,7 @@ func TestArchipelago_KAL_A2_A3_A8_A9(t *testing.T) {
 func TestParked_KAL_W3(t *testing.T) {
 	t.Parallel()
 	const n = 200
-	a := newArchipelago(t, "park")
+	a := newArchipelago(t, "park", false)
 	var ledger harness.Ledger
 	client := producer(t, world.kafka)
 	devices := []listener{{name: "late-0"}, {name: "late-1"}}
@@ -179,7 +180,7 @@ func commandFrom(ctx context.Context, client *kgo.Client, ledger *harness.Ledger
 func TestUnknown(t *testing.T) {
 	t.Parallel()
 	t.Run("flood", func(t *testing.T) {
-		a := newArchipelago(t, "flood")
+		a := newArchipelago(t, "flood", false)
 		var all []harness.Device
 		for i, site := range a.sites {
 			d := dial(t, made("paho-go-3"), harness.Options{URL: site.URL("mqtt"), Client: fmt.Sprint("d-", i), Version: 4})
@@ -192,7 +193,7 @@ func TestUnknown(t *testing.T) {
 		}
 	})
 	t.Run("dead-letter", func(t *testing.T) {
-		a := newArchipelago(t, "dead-letter")
+		a := newArchipelago(t, "dead-letter", false)
 		a.command(t, "nemo", "surface")
 		r := open(t, world.kafka, a.deadLetters()).wait(t, saying("nemo", "surface"))
 		if header(r, "linkspan.reason") == "" || header(r, "linkspan.topic") != a.down || header(r, "linkspan.offset") != "0" {
@@ -206,7 +207,7 @@ func TestUnknown(t *testing.T) {
 func TestBulkBehindBrokers_KAL_A11(t *testing.T) {
 	t.Parallel()
 	const n = 1000
-	a := newArchipelago(t, "park")
+	a := newArchipelago(t, "park", false)
 	var up, down harness.Ledger
 	land(t, world.kafka, &up, a.up)
 	devices := names("bulk", 3)
@@ -237,7 +238,7 @@ func TestBulkBehindBrokers_KAL_A11(t *testing.T) {
 func TestLocatedKilled_KAL_A10(t *testing.T) {
 	t.Parallel()
 	const n = 400
-	a := newArchipelago(t, "park")
+	a := newArchipelago(t, "park", true)
 	var ledger harness.Ledger
 	presence := open(t, world.kafka, a.presence)
 	var all []listener

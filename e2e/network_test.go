@@ -223,6 +223,7 @@ func TestAllDownAtStart_UNS_A11(t *testing.T) {
 	early, late := ownSite(t, "mosquitto", ""), ownSite(t, "mosquitto", "")
 	up := topic(t, kafka, "up", 3)
 	c := newCrossing(t, kafka, loadRoutes(up), dialTo("early", early.URL("mqtt")), dialTo("late", late.URL("mqtt"), "reconnect: {max: 1s}"))
+	c.calm = true
 	kafka.Brokers[0].Kill()
 	late.Kill()
 	var ledger harness.Ledger
