@@ -59,6 +59,12 @@ type Broker struct {
 
 var errPortTaken = errors.New("a port was taken in the meantime")
 
+// errEnded: somebody else's server ended before it was ready. Several give up their own start on a machine that stalls.
+var errEnded = errors.New("ended before it was ready")
+
+// startAgain reports whether a server that somebody else made may start another time.
+func startAgain(err error) bool { return errors.Is(err, errPortTaken) || errors.Is(err, errEnded) }
+
 // StartKafka starts Kafka, and returns when every broker is known to all.
 func StartKafka(ctx context.Context, cfg KafkaConfig) (*Kafka, error) {
 	for attempt := 0; ; attempt++ {
@@ -69,7 +75,7 @@ func StartKafka(ctx context.Context, cfg KafkaConfig) (*Kafka, error) {
 			return k, nil
 		}
 		k.Close()
-		if !errors.Is(err, errPortTaken) || attempt == 4 {
+		if !startAgain(err) || attempt == 4 {
 			return nil, err
 		}
 	}
@@ -160,6 +166,7 @@ log.dirs=%s
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 broker.session.timeout.ms=6000
+initial.broker.registration.timeout.ms=300000
 offsets.topic.num.partitions=1
 transaction.state.log.num.partitions=1
 share.coordinator.state.topic.num.partitions=1
@@ -244,7 +251,7 @@ func (k *Kafka) Ready(ctx context.Context) error {
 				if log := b.process.Tail(8000); strings.Contains(log, "Address already in use") {
 					return Final(errPortTaken)
 				}
-				return Final(fmt.Errorf("broker %d ended:\n%s", b.ID, b.process.Tail(8000)))
+				return Final(fmt.Errorf("broker %d %w:\n%s", b.ID, errEnded, b.process.Tail(8000)))
 			}
 			if got, err := knownBrokers(ctx, b.Addr); err != nil || got != len(running) {
 				return fmt.Errorf("broker %d knows %d of %d brokers: %v\n%s", b.ID, got, len(running), err, b.process.Tail(2000))
@@ -349,9 +356,10 @@ func (b *Broker) Restart(ctx context.Context) error {
 			return err
 		}
 		err := b.kafka.Ready(ctx)
-		if !errors.Is(err, errPortTaken) || ctx.Err() != nil {
+		if !startAgain(err) || ctx.Err() != nil {
 			return err
 		}
+		b.Kill()
 		if err := os.Remove(b.process.log); err != nil {
 			return err
 		}

@@ -75,7 +75,15 @@ func (s *Site) URL(scheme string) string { return s.urls[scheme] }
 func (s *Site) Addr() string { return strings.TrimPrefix(s.urls["mqtt"], "mqtt://") }
 
 // Start starts the broker again after [Site.Stop] or [Site.Kill], with the same ports and data.
-func (s *Site) Start(ctx context.Context) (err error) {
+func (s *Site) Start(ctx context.Context) error {
+	for attempt := 0; ; attempt++ {
+		if err := s.start(ctx); !errors.Is(err, errEnded) || attempt == 4 {
+			return err
+		}
+	}
+}
+
+func (s *Site) start(ctx context.Context) (err error) {
 	if s.process, err = Start(s.Kind, s.command(), filepath.Join(s.Dir, "log")); err != nil {
 		return err
 	}
@@ -84,7 +92,7 @@ func (s *Site) Start(ctx context.Context) (err error) {
 			if log := s.process.Tail(4000); strings.Contains(strings.ToLower(log), "address already in use") || strings.Contains(log, "eaddrinuse") {
 				return Final(fmt.Errorf("%s: %w", s.Kind, errPortTaken))
 			}
-			return Final(fmt.Errorf("%s ended:\n%s", s.Kind, s.process.Tail(8000)))
+			return Final(fmt.Errorf("%s %w:\n%s", s.Kind, errEnded, s.process.Tail(8000)))
 		}
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
