@@ -5,6 +5,7 @@ import base64
 import ssl
 import sys
 import threading
+import traceback
 from urllib.parse import parse_qs, quote, urlparse
 
 import paho.mqtt.client as mqtt
@@ -14,6 +15,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 VERSIONS = {"3": mqtt.MQTTv31, "4": mqtt.MQTTv311, "5": mqtt.MQTTv5}
 write = threading.Lock()
+connections = {}
 
 
 def encode(b):
@@ -74,11 +76,30 @@ def message_fields(m):
         yield "subscriptionID", i
 
 
+class Client(mqtt.Client):
+    """Tells that it is closed when the loop ends that connects and serves it, whatever ended it: an exception of one ends no other."""
+
+    tests_name = why = ""
+
+    def loop_forever(self, *_, **__):
+        try:
+            return super().loop_forever(retry_first_connection=False)
+        except Exception as e:
+            traceback.print_exc()
+            self.ends(repr(e))
+        finally:
+            emit(self.tests_name, "closed", ("reason", self.why))
+            connections.pop(self.tests_name, None)  # with its three sockets: select knows a thousand
+
+    def ends(self, why):
+        self.why = why
+
+
 class Connection:
     def __init__(self, name, get, getall):
         url = urlparse(get("url"))
-        self.name, self.v5 = name, get("version") == "5"
-        c = self.client = mqtt.Client(
+        self.v5 = get("version") == "5"
+        c = self.client = Client(
             mqtt.CallbackAPIVersion.VERSION2,
             client_id=get("client"),
             protocol=VERSIONS[get("version")],
@@ -86,6 +107,8 @@ class Connection:
             reconnect_on_failure=False,
             **({} if self.v5 else {"clean_session": True}),
         )
+        c.tests_name = name
+        c.connect_timeout = 3600  # the tests' own patience ends earlier
         if url.scheme in ("mqtts", "wss"):
             c.tls_set(get("ca"), tls_version=ssl.PROTOCOL_TLS_CLIENT)
         if url.scheme.startswith("ws"):
@@ -99,11 +122,11 @@ class Connection:
                 properties(PacketTypes.WILLMESSAGE, get, getall) if self.v5 else None,
             )
         c.on_connect = lambda c, u, f, reason, p: emit(name, "connected", ("reason", reason.value))
-        c.on_disconnect = lambda c, u, f, reason, p: emit(name, "closed", ("reason", reason))
+        c.on_disconnect = lambda c, u, f, reason, p: c.ends(reason)
         c.on_message = lambda c, u, m: emit(name, "message", *message_fields(m))
         c.on_publish = lambda c, u, mid, reason, p: emit(name, "published", ("reason", reason.value))
         c.on_subscribe = lambda c, u, mid, reasons, p: emit(name, "subscribed", ("reason", reasons[0].value))
-        c.connect(url.hostname, url.port, keepalive=int(get("keepAlive") or 30))
+        c.connect_async(url.hostname, url.port, keepalive=int(get("keepAlive") or 30))
         c.loop_start()
 
     def subscribe(self, get, getall):
@@ -135,7 +158,6 @@ class Connection:
 
 
 def main():
-    connections = {}
     for line in sys.stdin:
         q = parse_qs(line.strip(), keep_blank_values=True)
         get, getall = (lambda k: q.get(k, [""])[0]), (lambda k: q.get(k, []))
