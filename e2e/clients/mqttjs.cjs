@@ -2,6 +2,7 @@
 // URL's query. harness/driver.go has the other side.
 'use strict'
 
+const { AsyncLocalStorage } = require('async_hooks')
 const fs = require('fs')
 const mqtt = require('mqtt')
 
@@ -94,11 +95,20 @@ const ops = {
   }
 }
 
+// What goes wrong later than its command ends the command's connection: the program serves those of all tests.
+const commanded = new AsyncLocalStorage()
+process.on('uncaughtException', (e) => {
+  console.error(e)
+  emit(commanded.getStore(), 'closed', [['reason', e]])
+})
+
 require('readline').createInterface({ input: process.stdin }).on('line', (line) => {
   const q = new URLSearchParams(line)
-  try {
-    ops[q.get('op')](q.get('conn'), q)
-  } catch (e) {
-    emit(q.get('conn'), 'error', [['reason', e.message]])
-  }
+  commanded.run(q.get('conn'), () => {
+    try {
+      ops[q.get('op')](q.get('conn'), q)
+    } catch (e) {
+      emit(q.get('conn'), 'error', [['reason', e.message]])
+    }
+  })
 }).on('close', () => process.exit(0))

@@ -1,6 +1,7 @@
 // rhea, led by the tests: a command a line on standard input, an event a line on standard output, each written as a URL's
 // query. harness/ledpeer.go has the other side.
 'use strict';
+const { AsyncLocalStorage } = require('async_hooks');
 const fs = require('fs');
 const readline = require('readline');
 const rhea = require('rhea');
@@ -38,18 +39,21 @@ function connect(q, name) {
   if (q.get('mechanism') === 'EXTERNAL') options.enable_sasl_external = true;
   if (q.get('mechanism') === 'ANONYMOUS') options.username = 'anonymous';
   const tls = {};
+  let web;
   if (q.get('ca')) tls.ca = [fs.readFileSync(q.get('ca'))];
   if (q.get('cert')) Object.assign(tls, { cert: fs.readFileSync(q.get('cert')), key: fs.readFileSync(q.get('key')) });
   if (url.protocol === 'amqps:') Object.assign(options, tls, { transport: 'tls', servername: 'localhost' });
   if (url.protocol.startsWith('amqpws')) {
-    options.connection_details = rhea.websocket_connect(WebSocket)(q.get('url').replace('amqpws', 'ws'), ['amqp'], tls);
+    const Web = function (...args) { return (web = new WebSocket(...args)); };
+    options.connection_details = rhea.websocket_connect(Web)(q.get('url').replace('amqpws', 'ws'), ['amqp'], tls);
   }
   const conn = rhea.create_container().connect(options);
-  conns[name] = { conn, links: {} };
+  const drop = () => (web ? web.terminate() : conn.socket.destroy(new Error('dropped')));
+  conns[name] = { conn, links: {}, drop };
   conn.on('connection_open', () => emit(name, 'opened'));
   conn.on('connection_close', () => closed(name, conn.error && reason(conn.error)));
   conn.on('connection_error', () => closed(name, reason(conn.error)));
-  conn.on('disconnected', (c) => closed(name, c.error && { condition: 'socket', description: c.error }));
+  conn.on('disconnected', ({ error }) => closed(name, error && { condition: 'socket', description: error.message || error }));
   conn.on('protocol_error', (e) => closed(name, { condition: 'protocol', description: e }));
   conn.on('error', (e) => closed(name, { condition: 'error', description: e }));
 }
@@ -136,16 +140,25 @@ function settle(q) {
 const ops = {
   connect, attach, send, flow, settle,
   detach: (q, name) => conns[name].links[q.get('link')].close(),
-  drop: (q, name) => conns[name].conn.socket.destroy(),
+  drop: (q, name) => conns[name].drop(),
   close: (q, name) => conns[name].conn.close(),
 };
 
+// What goes wrong ends the connection of the command that led to it, now or later: the program serves those of all tests.
+const commanded = new AsyncLocalStorage();
+function failed(e) {
+  console.error(e);
+  closed(commanded.getStore(), { condition: 'driver', description: e });
+}
+process.on('uncaughtException', failed);
+
 readline.createInterface({ input: process.stdin }).on('line', (line) => {
   const q = new URLSearchParams(line);
-  try {
-    ops[q.get('op')](q, q.get('conn'));
-  } catch (e) {
-    console.error(e);
-    closed(q.get('conn'), { condition: 'driver', description: e });
-  }
+  commanded.run(q.get('conn'), () => {
+    try {
+      ops[q.get('op')](q, q.get('conn'));
+    } catch (e) {
+      failed(e);
+    }
+  });
 }).on('close', () => process.exit(0));
