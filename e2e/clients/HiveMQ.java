@@ -23,6 +23,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import javax.net.ssl.TrustManagerFactory;
 
 /**
@@ -142,13 +143,7 @@ public class HiveMQ {
     }
 
     static <T> void then(String conn, String event, CompletableFuture<T> future, java.util.function.Function<T, Object> reason) {
-        future.whenComplete((v, e) -> {
-            if (e != null) {
-                emit(conn, "error", "reason", e);
-            } else {
-                emit(conn, event, "reason", reason.apply(v));
-            }
-        });
+        future.thenApply(reason).whenComplete((v, e) -> emit(conn, e == null ? event : "error", "reason", e == null ? v : e));
     }
 
     static MqttClientSslConfig trust(String ca) throws Exception {
@@ -159,7 +154,7 @@ public class HiveMQ {
         }
         var factory = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
         factory.init(store);
-        return MqttClientSslConfig.builder().trustManagerFactory(factory).build();
+        return MqttClientSslConfig.builder().trustManagerFactory(factory).handshakeTimeout(1, TimeUnit.HOURS).build(); // the tests' own patience ends earlier
     }
 
     static synchronized void emit(String conn, String event, Object... fields) {

@@ -86,6 +86,7 @@ public class Vertx5 {
         options.addEnabledSaslMechanism(q.get("mechanism"));
         if (url.getScheme().equals("amqps")) {
             options.setSsl(true);
+            options.setSslHandshakeTimeout(3600); // the tests' own patience ends earlier
             options.setHostnameVerificationAlgorithm("HTTPS");
             options.setTrustOptions(new PemTrustOptions().addCertPath(q.get("ca")));
             if (!q.get("cert").isEmpty()) {
