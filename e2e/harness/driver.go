@@ -19,6 +19,8 @@ import (
 // written as a URL's query. One program holds many connections.
 type Driver struct {
 	*Process
+
+	write sync.Mutex // apart from mu: events must go on while the program does not read
 	stdin io.WriteCloser
 
 	mu    sync.Mutex
@@ -101,8 +103,8 @@ func (d *Driver) register(c eventTaker) (name string) {
 func (d *Driver) send(conn, op string, q url.Values) error {
 	q.Set("conn", conn)
 	q.Set("op", op)
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.write.Lock()
+	defer d.write.Unlock()
 	if _, err := io.WriteString(d.stdin, q.Encode()+"\n"); err != nil {
 		return fmt.Errorf("%s has ended: %w\n%s", d.Name, err, d.Tail(2000))
 	}

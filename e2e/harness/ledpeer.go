@@ -14,8 +14,8 @@ import (
 type ledPeer struct {
 	driver *Driver
 	name   string
-	opened chan url.Values // the first event of the connection
-	gone   chan struct{}   // the connection is
+	opened chan struct{}
+	gone   chan struct{} // the connection is
 
 	mu    sync.Mutex
 	links map[string]*ledLink
@@ -41,7 +41,7 @@ type ledLink struct {
 
 // Peer opens an AMQP connection.
 func (d *Driver) Peer(ctx context.Context, o PeerOptions) (Peer, error) {
-	p := &ledPeer{driver: d, opened: make(chan url.Values, 1), gone: make(chan struct{}), links: map[string]*ledLink{}}
+	p := &ledPeer{driver: d, opened: make(chan struct{}, 1), gone: make(chan struct{}), links: map[string]*ledLink{}}
 	p.name = d.register(p)
 	q := url.Values{"url": {o.URL}, "container": {o.Container}, "mechanism": {o.Mechanism}, "user": {o.User}, "password": {o.Password},
 		"ca": {o.CA}, "cert": {o.Cert}, "key": {o.Key}}
@@ -67,7 +67,7 @@ func (p *ledPeer) take(event url.Values) {
 	p.mu.Unlock()
 	switch {
 	case event.Get("event") == "opened":
-		p.opened <- event
+		tell(p.opened)
 	case event.Get("event") == "closed":
 		p.fail(&Refusal{event.Get("condition"), event.Get("description")})
 	case l != nil:
@@ -90,7 +90,7 @@ func (p *ledPeer) fail(err error) {
 }
 
 func (p *ledPeer) Attach(ctx context.Context, o LinkOptions) (Link, error) {
-	l := &ledLink{peer: p, attached: make(chan struct{}), drained: make(chan struct{}, 1), detached: make(chan struct{}),
+	l := &ledLink{peer: p, attached: make(chan struct{}, 1), drained: make(chan struct{}, 1), detached: make(chan struct{}),
 		queue: newQueue[*Delivery](), receipts: map[string]chan Outcome{}, sent: map[string]chan []byte{}}
 	p.mu.Lock()
 	if p.why != nil {
@@ -124,6 +124,9 @@ func (p *ledPeer) Attach(ctx context.Context, o LinkOptions) (Link, error) {
 	case <-l.attached:
 		return l, nil
 	case <-l.detached:
+		if l.refusal == nil {
+			return nil, errGone
+		}
 		return nil, l.refusal
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%s: attach %s: %w\n%s", p.driver.Name, o.Address, ctx.Err(), p.driver.Tail(2000))
@@ -156,14 +159,11 @@ func (l *ledLink) take(event url.Values) {
 	payload, _ := base64.RawURLEncoding.DecodeString(event.Get("payload")) // a broken one will not be the one expected
 	switch event.Get("event") {
 	case "attached":
-		close(l.attached)
+		tell(l.attached)
 	case "detached":
 		l.end(refusal(event))
 	case "drained":
-		select {
-		case l.drained <- struct{}{}:
-		default:
-		}
+		tell(l.drained)
 	case "sent":
 		if sent := l.sent[ref]; sent != nil {
 			sent <- payload
@@ -180,6 +180,14 @@ func (l *ledLink) take(event url.Values) {
 			d.Tag, _ = base64.RawURLEncoding.DecodeString(event.Get("tag"))
 		}
 		l.queue.put(d)
+	}
+}
+
+// tell tells whoever waits now or later, and does not wait: the events of all connections come one after the other.
+func tell(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
