@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -57,6 +58,10 @@ func StartLinkspan(ctx context.Context, binary, dir string, n int, config func(p
 	}
 }
 
+// listening finds the listeners of endpoints, which are given a minute for the beginning of a connection: a Java virtual machine
+// takes longer than the default over its first one, on a machine that is busy.
+var listening = regexp.MustCompile(`\{listen: "[^"]*"`)
+
 // NewLinkspan prepares one, as [StartLinkspan] does, and does not start it.
 func NewLinkspan(binary, dir string, n int, config func([]int) string) (*Linkspan, error) {
 	ports, err := Ports(n + 1)
@@ -67,7 +72,8 @@ func NewLinkspan(binary, dir string, n int, config func([]int) string) (*Linkspa
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	text := fmt.Sprintf("%s\nadmin: {listen: %q, stall_timeout: 5s}\n", strings.TrimSpace(config(l.Ports)), l.Admin)
+	text := listening.ReplaceAllString(strings.TrimSpace(config(l.Ports)), "$0, connect_timeout: 1m")
+	text = fmt.Sprintf("%s\nadmin: {listen: %q, stall_timeout: 5s}\n", text, l.Admin)
 	return l, os.WriteFile(l.Config, []byte(text), 0o600)
 }
 
@@ -121,7 +127,7 @@ func environment(dir string) []string {
 
 // Get asks the admin listener.
 func (l *Linkspan) Get(ctx context.Context, path string) (status int, body string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+l.Admin+path, nil)
 	if err != nil {
