@@ -21,10 +21,12 @@ import org.apache.qpid.jms.JmsConnectionFactory;
 public class JMS {
     static final byte[] BYTES = {0, 1, -1, 127, -128};
     static final String TEXT = "größe ⚓ 日本";
-    static final long PATIENCE = 60_000;
+    static final long PATIENCE = 8 * 60_000;
 
     public static void main(String[] args) throws Exception {
-        try (Connection connection = new JmsConnectionFactory(args[0]).createConnection()) {
+        var factory = new JmsConnectionFactory(args[0]);
+        factory.setConnectTimeout(PATIENCE);
+        try (Connection connection = factory.createConnection()) {
             connection.setClientID("jms-" + args[1]);
             connection.start();
             Session session = connection.createSession(false, Session.AUTO_ACKNOWLEDGE);

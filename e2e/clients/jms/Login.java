@@ -20,9 +20,12 @@ import org.apache.qpid.jms.JmsConnectionFactory;
  * our own certificate and key, without their .crt and .key, or "-" for none, and the URL. Prints for each what became of it.
  */
 public class Login {
+    static final long PATIENCE = 8 * 60_000; // milliseconds
+
     public static void main(String[] args) {
         for (int i = 2; i < args.length; i += 2) {
             var factory = new JmsConnectionFactory(args[i + 1]);
+            factory.setConnectTimeout(PATIENCE);
             String said = "sent";
             try {
                 factory.setSslContext(tls(args[1], args[i]));
