@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"errors"
 	"io"
 	"math"
@@ -41,7 +42,7 @@ func NewProxy(target string) (*Proxy, error) {
 			return nil, err
 		}
 		p.addr = Loopback(ports[0])
-		if err = p.Accept(); err == nil || attempt == 4 {
+		if err = p.listen(); err == nil || attempt == 4 {
 			return p, err
 		}
 	}
@@ -80,8 +81,15 @@ func (p *Proxy) Refuse() {
 	p.Cut()
 }
 
-// Accept lets dialers connect, again after Refuse.
+// Accept lets dialers connect, again after Refuse. Until it runs its own program, a child that starts still has the listener
+// that Refuse has closed: the port is free a moment later.
 func (p *Proxy) Accept() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return Until(ctx, p.listen)
+}
+
+func (p *Proxy) listen() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || p.listener != nil {

@@ -171,3 +171,21 @@ func TestProxyBlackHole(t *testing.T) {
 	hear(t, young, "anybody?")
 	opens(t, p, 2)
 }
+
+// Accept waits for a port that somebody else has for a moment.
+func TestProxyAcceptsWhenItsPortIsFree(t *testing.T) {
+	p, err := NewProxy(Loopback(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	p.Refuse()
+	other, err := net.Listen("tcp", p.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(50*time.Millisecond, func() { _ = other.Close() })
+	if err := p.Accept(); err != nil {
+		t.Fatal(err)
+	}
+}
