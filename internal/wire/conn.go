@@ -114,11 +114,14 @@ func (c *Conn) open() {
 func (c *Conn) serve() {
 	for {
 		err := c.poll()
+		if isTimeout(err) {
+			err = c.look() // what came while the whole machine stood still is not late
+		}
 		switch {
 		case err == nil:
 			c.s.running.Go(c.serve)
 			return
-		case isTimeout(err):
+		case NothingYet(err):
 			if err = c.protocol.Late(); err == nil {
 				continue
 			}

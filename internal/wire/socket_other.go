@@ -19,6 +19,9 @@ func (s *socket) open(nc net.Conn, _ *Conn) error {
 // poll calls Run.
 func (c *Conn) poll() error { return c.protocol.Run() }
 
+// look has nothing to tell: no read tells of what came before its deadline once that has passed.
+func (c *Conn) look() error { return errWouldBlock }
+
 // Receive reads into the connection's input, and waits for bytes if there are none. Along with io.EOF, or an error of WebSocket,
 // there may be bytes that came before it.
 func (c *Conn) Receive(bool) error {

@@ -64,6 +64,14 @@ func (c *Conn) attend(uintptr) bool {
 	return err != errWouldBlock
 }
 
+// look calls Run once, whatever the deadline. An error that is [NothingYet] says that all is done that there was to do.
+func (c *Conn) look() error {
+	if err := c.sock.raw.Control(func(fd uintptr) { c.attend(fd) }); err != nil {
+		return err
+	}
+	return c.sock.verdict
+}
+
 // Receive reads what is there into the connection's input; an error that is [NothingYet] says that nothing was. Along with
 // io.EOF, or an error of WebSocket, there may be bytes that came before it. answering: an answer is on its way to the peer, which
 // most likely says nothing more before it has it.
