@@ -28,10 +28,11 @@ func newCall(t *testing.T, name string) *call {
 	l := start(t, len(schemes), func(ports []int) string {
 		config := fmt.Sprintf("kafka: {brokers: [%s]}\nendpoints:\n", world.kafka.Addrs()[0])
 		for i, scheme := range schemes {
-			config += fmt.Sprintf("  by-%s:\n    connect_timeout: 1m\n    listen: \"%s://%s\"\n", scheme, scheme, harness.Loopback(ports[i]))
+			tls := ""
 			if scheme == "mqtts" || scheme == "wss" {
-				config += fmt.Sprintf("    tls: {cert: %s, key: %s}\n", world.certs.ServerCert, world.certs.ServerKey)
+				tls = fmt.Sprintf(", tls: {cert: %s, key: %s}", world.certs.ServerCert, world.certs.ServerKey)
 			}
+			config += fmt.Sprintf("  by-%s: {listen: \"%s://%s\"%s}\n", scheme, scheme, harness.Loopback(ports[i]), tls)
 		}
 		return config + fmt.Sprintf("routes:\n  - {from: \"mqtt:up/{device}/{rest...}\", to: \"kafka:%s\", key: \"{device}\"}\n"+
 			"  - {from: \"kafka:%s\", to: \"mqtt:down/{key}\", qos: 2}\n", c.up, c.down)

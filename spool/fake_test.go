@@ -15,7 +15,7 @@ import (
 type cluster struct {
 	mu     sync.Mutex
 	parts  map[byte]*partition
-	inside map[*fakeRecord]bool // whose done has not returned
+	inside map[*fakeRecord]bool // whose done has not returned: nobody may look at others
 	bound  int64                // bytes that Room allows
 	held   int64
 	kept   int // that have no outcome
@@ -46,7 +46,6 @@ type fakeRecord struct {
 	m    *linkspan.Message
 	done func(error)
 	size int64
-	over bool // the done has returned: nobody may look any more
 }
 
 func newCluster() *cluster {
@@ -110,7 +109,7 @@ func partitionOf(m *linkspan.Message) byte {
 func (r *fakeRecord) Show(m *linkspan.Message) {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
-	if r.over {
+	if !r.c.inside[r] {
 		r.c.wrong = append(r.c.wrong, fmt.Sprintf("Show of %q after its done has returned", r.m.Payload))
 	}
 	m.Topic, m.Payload, m.Endpoint, m.Route, m.Received = r.m.Topic, r.m.Payload, r.m.Endpoint, r.m.Route, r.m.Received
@@ -206,7 +205,6 @@ func (c *cluster) partitions() (out []byte) {
 func (r *fakeRecord) finish(err error) {
 	r.done(err)
 	r.c.mu.Lock()
-	r.over = true
 	delete(r.c.inside, r)
 	r.c.mu.Unlock()
 }

@@ -10,12 +10,12 @@ import (
 
 // A broker that ends before it is ready is started again, a few times: on a machine that stalls RabbitMQ, for one, gives up its own start.
 func TestSiteStartsAgain(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
 	for _, test := range []struct {
 		failures int
 		want     error
 	}{{0, nil}, {2, nil}, {100, errEnded}} {
-		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
-		defer cancel()
 		s := &Site{Kind: "mosquitto", Dir: t.TempDir(), urls: map[string]string{}}
 		if err := mosquitto(s, SiteConfig{}); err != nil {
 			t.Fatal(err)
