@@ -179,13 +179,16 @@ func (l *lab) mosquitto(settings string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, s.ready(l.ctx, func() error {
-		c, err := connect(s.mqtt, "probe", nil)
-		if err == nil {
-			c.close()
-		}
-		return err
-	})
+	return s, s.ready(l.ctx, s.takesDevices)
+}
+
+// takesDevices asks as a device.
+func (s *server) takesDevices() error {
+	c, err := connect(s.mqtt, "probe", nil)
+	if err == nil {
+		c.close()
+	}
+	return err
 }
 
 // ready waits until ok is, and says what the server printed if that does not come.

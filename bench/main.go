@@ -26,6 +26,9 @@ func main() {
 		case "spool":
 			exit(store(os.Args[2:]))
 			return
+		case "gateway":
+			exit(gateway(os.Args[2:]))
+			return
 		}
 	}
 	run := flag.String("run", "", "measure only what matches this regular expression")

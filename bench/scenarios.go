@@ -25,6 +25,8 @@ const (
 	bareHeaders    = "bare producer, 5,000 in flight, headers"
 	uplinkFlood    = "uplink 50 × 100, Apache Kafka"
 	uplinkBare     = "uplink 50 × 100, no headers, Apache Kafka"
+	uplinkSingle   = "uplink 1,000 × 1, Apache Kafka"
+	leastSingle    = "the least gateway, 1,000 × 1, Apache Kafka"
 	mosquittoAlone = "Mosquitto alone, 50 × 100"
 	toLight        = "Mosquitto to one subscriber, 50 × 100"
 	toLinkspan     = "Mosquitto to Linkspan, 50 × 100, Apache Kafka"
@@ -33,6 +35,9 @@ const (
 
 // flood is the usual load: as much as 5,000 messages in flight allow.
 var flood = load{devices: 50, window: 100}
+
+// single is the load in which messages share least: each device waits for its ack.
+var single = load{devices: 1000, window: 1}
 
 // paced is a load of rate messages a second.
 func paced(rate int) load { return load{devices: 50, window: 100, rate: rate} }
@@ -59,7 +64,8 @@ var straight = []scenario{
 	row(uplinkFlood, uplink(onApache, flood)),
 	row(uplinkBare, uplink(strings.ReplaceAll(onApache, `key: "{device}"`, `key: "{device}", facts: [none]`), flood)),
 	row("uplink 50 × 100, default routes, Apache Kafka", uplink(onApacheDefault, flood)),
-	row("uplink 1,000 × 1, Apache Kafka", uplink(onApache, load{devices: 1000, window: 1})),
+	row(uplinkSingle, uplink(onApache, single)),
+	row(leastSingle, leastGateway(single)),
 	row("uplink 5,000/s paced, Apache Kafka", uplink(onApache, paced(5000))),
 	row("uplink 20,000/s paced, Apache Kafka", uplink(onApache, paced(20_000))),
 	row(mosquittoAlone, measureMosquitto),
@@ -154,26 +160,29 @@ func uplink(config string, load load) func(*lab) (result, error) {
 			return result{}, err
 		}
 		defer s.close()
-		end := func(time.Time) latencies { return nil }
-		if load.rate > 0 {
-			if end, err = watch(l.ctx, s.kafka, up); err != nil {
-				return result{}, err
-			}
-		}
-		held, err := count(l.ctx, s.kafka, up)
-		if err != nil {
-			return result{}, err
-		}
-		r, p, err := s.take(load, l.length)
-		if err != nil {
-			return r, fmt.Errorf("%w\n%s", err, s.Tail(4000))
-		}
-		n, err := count(l.ctx, s.kafka, up)
-		r.lost = max(0, p.all-(n-held))
-		under := end(p.began)
-		r.endP50, r.endP99 = under.quantile(0.5), under.quantile(0.99)
-		return r, err
+		return l.published(s, up, load)
 	}
+}
+
+// published puts the load on the server, and looks for it in the topic.
+func (l *lab) published(s *server, topic string, load load) (result, error) {
+	end := func(time.Time) latencies { return nil }
+	held, err := count(l.ctx, s.kafka, topic)
+	if err == nil && load.rate > 0 {
+		end, err = watch(l.ctx, s.kafka, topic)
+	}
+	if err != nil {
+		return result{}, err
+	}
+	r, p, err := s.take(load, l.length)
+	if err != nil {
+		return r, fmt.Errorf("%w\n%s", err, s.Tail(4000))
+	}
+	n, err := count(l.ctx, s.kafka, topic)
+	r.lost = max(0, p.all-(n-held))
+	under := end(p.began)
+	r.endP50, r.endP99 = under.quantile(0.5), under.quantile(0.99)
+	return r, err
 }
 
 // take puts the load on the server.
