@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
@@ -184,6 +185,69 @@ func TestRequestOfAnotherUser(t *testing.T) {
 	if p := string(disk.Content("/spool/B.answer")); !strings.Contains(p, `"messages":1`) || j.Backlog(1).Messages != 0 {
 		t.Errorf("%s", p)
 	}
+}
+
+// What is answered as dropped is not delivered any more, at whatever operation the process is killed or the power goes.
+func TestDroppedForGood(t *testing.T) {
+	for _, end := range []func(*journaltest.Disk) *journaltest.Disk{
+		(*journaltest.Disk).Kill,
+		func(d *journaltest.Disk) *journaltest.Disk { return d.PowerLoss(rand.New(rand.NewPCG(1, 2))) },
+	} {
+		answered, left := 0, 0
+		for cut := 1; ; cut++ {
+			disk := journaltest.New()
+			j, l := asked(t, disk)
+			disk.CutAt(cut)
+			whole := j.Chores() == nil
+			told := strings.Contains(string(disk.Content("/spool/A.answer")), `"messages":1`)
+			j, _, err := Open(Options{Dir: "/spool", OS: end(disk), SegmentBytes: MinSegment})
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch n := j.Backlog(l).Messages; {
+			case told && n > 0:
+				t.Errorf("the power went before operation %d: told that it is dropped, and it is there", cut)
+			case told:
+				answered++
+			case n > 0:
+				left++
+			}
+			if whole {
+				break
+			}
+		}
+		if answered < 2 || left < 2 {
+			t.Errorf("answered %d times, and left %d times", answered, left)
+		}
+	}
+}
+
+// A disk that does not keep what is dropped is told to who asks.
+func TestDroppedOnFailingDisk(t *testing.T) {
+	disk := journaltest.New()
+	j, _ := asked(t, disk)
+	disk.FailOnce("position.sync", 1, errors.New("broken"))
+	if err := j.Chores(); err != nil { // which keeps it, at the second attempt
+		t.Error(err)
+	}
+	if p := string(disk.Content("/spool/A.answer")); !strings.Contains(p, "broken") || !strings.Contains(p, "after a crash") || strings.Contains(p, `"messages":1`) {
+		t.Errorf("%s", p)
+	}
+}
+
+// asked returns a journal with one entry, durable, and a request to drop it.
+func asked(t *testing.T, disk *journaltest.Disk) (*Journal, Lane) {
+	j, _, err := Open(Options{Dir: "/spool", OS: disk, SegmentBytes: MinSegment})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := lane(t, j, "a")
+	j.Append(l, nil, []byte("x"), func(error) {})
+	if err := errors.Join(j.Commit(), j.StorePositions(true)); err != nil {
+		t.Fatal(err)
+	}
+	disk.SetContent("/spool/A.request", []byte(`{"lane": "a", "all": true}`))
+	return j, l
 }
 
 // The child of TestKill: it appends, and prints the number of each entry that is acknowledged.

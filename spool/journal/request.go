@@ -40,8 +40,8 @@ type answer struct {
 }
 
 // Request drops entries of the journal in dir. If a process has it open, that process is asked through a file in the
-// directory, which it looks for each second; otherwise it is done at once. When ctx ends before there is an answer, the
-// request is taken back, unless it is being carried out that moment.
+// directory, which it looks for each second; otherwise it is done at once. What it returns as
+// dropped stays so after any crash. When ctx ends before there is an answer, the request is taken back, unless it is being carried out that moment.
 func Request(ctx context.Context, dir string, d Drop) (Dropped, error) {
 	return request(ctx, System(), dir, d)
 }
@@ -111,7 +111,8 @@ func dropAlone(o OS, dir string, d Drop) (Dropped, error) {
 	return out, errors.Join(err, j.deleteSettled(), j.Close())
 }
 
-// drop settles what d says, and counts it.
+// drop settles what d says, and counts it. It is on the disk when drop returns: who is told that a message is dropped must not
+// see it delivered after a crash.
 func (j *Journal) drop(d Drop) (Dropped, error) {
 	l, upTo, out, err := j.weigh(d)
 	if err != nil {
@@ -119,6 +120,9 @@ func (j *Journal) drop(d Drop) (Dropped, error) {
 	}
 	j.Settle(l, upTo)
 	j.lanes.get(l).dropped.Add(out.Messages)
+	if err := j.keep.store(j, true); err != nil {
+		return Dropped{}, fmt.Errorf("the disk does not keep that they are dropped, and after a crash they may be delivered: %w", err)
+	}
 	return out, nil
 }
 
