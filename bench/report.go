@@ -246,10 +246,13 @@ func writeRatios(b *strings.Builder, results map[string][]result) {
 
 // writeSpoolRatios does so for the spool.
 func writeSpoolRatios(b *strings.Builder, results map[string][]result) {
+	more := func(a, b result) float64 { return a.each() - b.each() }
+	if least, middle, most, ok := paired(results[appendUplink], results[ackRows(unpacedAcks)[0]], more); ok {
+		fmt.Fprintf(b, "* %s: %+.2f µs [%+.2f to %+.2f] of CPU a message over ack: %s with Kafka there.\n", appendUplink, middle, least, most, acks[0])
+	}
 	for _, of := range []string{unpacedAcks, pacedAcks} {
 		rows := ackRows(of)
 		for i, row := range rows[1:] {
-			more := func(a, b result) float64 { return a.each() - b.each() }
 			if least, middle, most, ok := paired(results[row], results[rows[0]], more); ok {
 				fmt.Fprintf(b, "* %s: ack: %s takes %+.2f µs [%+.2f to %+.2f] of CPU a message over ack: %s, in the same process.\n",
 					of, acks[i+1], middle, least, most, acks[0])
