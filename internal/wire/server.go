@@ -87,7 +87,11 @@ func Listen(cfg Config, stats *Stats, log *slog.Logger) (*Server, error) {
 			return nil, err
 		}
 	}
-	if s.socket, err = net.Listen("tcp", cfg.At.HostPort()); err != nil {
+	listen := net.Listen
+	if cfg.Listen != nil {
+		listen = cfg.Listen
+	}
+	if s.socket, err = listen("tcp", cfg.At.HostPort()); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -155,7 +159,7 @@ func (s *Server) accept(ctx context.Context) error {
 	}
 }
 
-// Admit serves a connection, or turns it away: one that was accepted, or another that has a descriptor. Only while Run runs.
+// Admit serves a connection, or turns it away: one that was accepted, or another. Only while Run runs.
 func (s *Server) Admit(nc net.Conn) {
 	s.stats.Accepted.Add(1)
 	c, p := s.cfg.New()

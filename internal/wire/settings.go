@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 type Settings struct {
 	// Name is the endpoint's name, which messages carry as where they came from.
 	Name string `yaml:"-"`
+	// Listen makes the socket. Default nil: [net.Listen].
+	Listen func(network, address string) (net.Listener, error) `yaml:"-"`
 	// URL is where to listen: SCHEME://HOST:PORT, of a WebSocket with /PATH. The schemes, and the ports where none is said, are for MQTT
 	// mqtt (1883), mqtts (8883), ws (80) and wss (443), for AMQP amqp (5672), amqps (5671), amqpws (80) and amqpwss (443). Without
 	// HOST all addresses; without PATH /mqtt for MQTT, any for AMQP.

@@ -9,13 +9,11 @@ import (
 	"syscall"
 )
 
-// blockingReads: a read waits for bytes where there are none.
-const blockingReads = false
-
-// A socket is read and written without blocking in a system call, and waited for without a buffer.
+// A socket is read and written without blocking in a system call, and waited for without a buffer; one without a descriptor blocks:
+// see blocking.go.
 type socket struct {
 	net.Conn
-	raw     syscall.RawConn
+	raw     syscall.RawConn       // nil: no descriptor
 	attend  func(fd uintptr) bool // Conn.attend, bound once
 	verdict error                 // of the last attend
 	fd      int32                 // good while the reader polls, or with using
@@ -27,17 +25,21 @@ type socket struct {
 
 // open makes the socket of an accepted connection ready for c.
 func (s *socket) open(nc net.Conn, c *Conn) error {
+	s.Conn = nc
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
-		return errNoSocket
+		return nil
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
 		return err
 	}
-	s.Conn, s.raw, s.attend = nc, raw, c.attend
+	s.raw, s.attend = raw, c.attend
 	return raw.Control(func(fd uintptr) { s.fd = int32(fd) })
 }
+
+// blocks reports whether a read waits for bytes where there are none.
+func (s *socket) blocks() bool { return s.raw == nil }
 
 // Close closes the socket. It waits for the reader: nobody else may call it while there is one.
 func (s *socket) Close() error {
@@ -50,6 +52,9 @@ func (s *socket) Close() error {
 // poll calls Run whenever there may be something to do, until it returns an end, or nil for a fresh stack. A timeout says
 // that the deadline has passed, and any other error that the socket is of no more use.
 func (c *Conn) poll() error {
+	if c.sock.blocks() {
+		return c.protocol.Run()
+	}
 	if err := c.sock.raw.Read(c.sock.attend); err != nil {
 		return err
 	}
@@ -66,6 +71,9 @@ func (c *Conn) attend(uintptr) bool {
 
 // look calls Run once, whatever the deadline. An error that is [NothingYet] says that all is done that there was to do.
 func (c *Conn) look() error {
+	if c.sock.blocks() {
+		return errWouldBlock
+	}
 	if err := c.sock.raw.Control(func(fd uintptr) { c.attend(fd) }); err != nil {
 		return err
 	}
@@ -81,6 +89,9 @@ func (c *Conn) look() error {
 // out where the peer waits for an answer: if it is gone, writing that finds out, or else rest does. Where it may have said more meanwhile,
 // the read that is left out would be another turn of the poller.
 func (c *Conn) Receive(answering bool) error {
+	if c.sock.blocks() {
+		return c.block()
+	}
 	c.Rest()
 	if c.sock.drained && answering {
 		return errWouldBlock
@@ -103,6 +114,9 @@ func (c *Conn) Receive(answering bool) error {
 
 // readNow reads what is there, only while the reader polls. It returns errWouldBlock if that is nothing.
 func (s *socket) readNow(p []byte) (int, error) {
+	if s.blocks() {
+		return s.Read(p)
+	}
 	for {
 		n, err := recv(int(s.fd), p)
 		switch {
@@ -121,6 +135,9 @@ func (s *socket) readNow(p []byte) (int, error) {
 
 // writeNow writes as much of p as the system takes at once. It returns errWouldBlock if that is not all.
 func (s *socket) writeNow(p []byte) (written int, err error) {
+	if s.blocks() {
+		return 0, errWouldBlock
+	}
 	s.using.Lock()
 	defer s.using.Unlock()
 	if s.closed {

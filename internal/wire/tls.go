@@ -2,7 +2,6 @@ package wire
 
 import (
 	"crypto/tls"
-	"errors"
 	"net"
 )
 
@@ -15,8 +14,6 @@ type wouldBlock struct{}
 func (wouldBlock) Error() string   { return "nothing at this moment" }
 func (wouldBlock) Timeout() bool   { return true }
 func (wouldBlock) Temporary() bool { return true }
-
-var errNoSocket = errors.New("the connection has no socket")
 
 // underTLS is the connection below a tls.Conn. In the handshake it blocks as any other. After that it reads only what is
 // there, and what it is to write waits with the connection's other bytes; so TLS neither holds a buffer while it waits
@@ -56,7 +53,7 @@ func (c *Conn) readTLS(p []byte) (n int, err error) {
 		var m int
 		m, err = c.tls.Read(p[n:])
 		n += m
-		if blockingReads {
+		if c.sock.blocks() {
 			break
 		}
 	}
