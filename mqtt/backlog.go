@@ -7,7 +7,8 @@ import (
 )
 
 // The backlog holds PUBLISH packets that wait for room in the sink or the window, as they came. While it is not empty, messages
-// queue up behind it and everything else is answered at once; when it is full the connection is not read (P6).
+// queue up behind it and everything else is answered at once; when it is full the connection is not read (P6). PUBREL keeps its
+// place, too: in front of it there may be a repeat of its message, which behind it would be a new one [MQTT-4.3.3-10].
 
 // keep adds a packet.
 func (c *conn) keep(whole []byte) {
@@ -33,7 +34,12 @@ func (c *conn) workOff() error {
 		if err != nil {
 			return err
 		}
-		done, err := c.published(w, raw)
+		done := true
+		if raw.Type() == packet.PUBREL {
+			err = c.acknowledged(w, raw)
+		} else {
+			done, err = c.published(w, raw)
+		}
 		if !done {
 			return nil
 		}
@@ -63,11 +69,13 @@ func (c *conn) mayRead() bool {
 // the chance.
 func (c *conn) dropBacklog() {
 	for c.worked < len(c.backlog) {
-		_, n, _, err := packet.Cut(c.backlog[c.worked:], 0)
+		raw, n, _, err := packet.Cut(c.backlog[c.worked:], 0)
 		if err != nil {
 			break
 		}
-		c.l.stats.Abandoned.Add(1)
+		if raw.Type() == packet.PUBLISH {
+			c.l.stats.Abandoned.Add(1)
+		}
 		c.worked += n
 		c.l.stats.Backlog.Add(-int64(n))
 	}

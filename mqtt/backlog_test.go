@@ -67,6 +67,28 @@ func TestRoomForOneTopic(t *testing.T) {
 	}
 }
 
+// [MQTT-4.3.3-10]: a repeat that waits for room is none of a new message, though its message is released before there is room.
+func TestRepeatInBacklog(t *testing.T) {
+	everyVersion(t, func(t *testing.T, v packet.Version) {
+		b := start(t)
+		c := b.join(v, "d1")
+		c.Send(publish(2, 5, "t", "first"))
+		c.ExpectAck(packet.PUBREC, 5, packet.Success)
+		b.sink.Set(func(s *mqtttest.Sink) { s.Full = true })
+		again := publish(2, 5, "t", "first")
+		again.Dup = true
+		c.Send(again, &packet.Ack{Type: packet.PUBREL, PacketID: 5}, publish(2, 5, "t", "second"))
+		c.Ping()
+		b.sink.Set(func(s *mqtttest.Sink) { s.Full = false })
+		c.ExpectAck(packet.PUBREC, 5, packet.Success)
+		c.ExpectAck(packet.PUBCOMP, 5, packet.Success)
+		c.ExpectAck(packet.PUBREC, 5, packet.Success)
+		if got := mqtttest.Payloads(b.sink.Wait(2)); got != "first second" {
+			t.Errorf("got %s", got)
+		}
+	})
+}
+
 // P6: beyond the backlog's bound the device is not read, and goes on where it was held up.
 func TestFullBacklog(t *testing.T) {
 	t.Parallel()

@@ -252,7 +252,13 @@ func (c *conn) handle(w *work, raw packet.Raw, whole []byte) error {
 		return nil
 	case packet.DISCONNECT:
 		return c.disconnected(raw)
-	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
+	case packet.PUBREL:
+		if len(c.backlog) > 0 {
+			c.keep(whole)
+			return nil
+		}
+		return c.acknowledged(w, raw)
+	case packet.PUBACK, packet.PUBREC, packet.PUBCOMP:
 		return c.acknowledged(w, raw)
 	case packet.SUBSCRIBE:
 		return c.subscribe(w, raw)
