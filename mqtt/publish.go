@@ -15,12 +15,8 @@ type receipt struct {
 	qos linkspan.QoS
 }
 
-// Outcomes of a QoS 2 message that was sent again. It passes through the window all the same, so that answers keep the
-// order of the questions [MQTT-4.6.0-3].
-var (
-	errRepeated = errors.New("answered before: answer again")
-	errAwaited  = errors.New("not answered yet: the first one will be")
-)
+// errRepeated is the outcome of a QoS 2 message that was sent again: the first one has the answer.
+var errRepeated = errors.New("sent again")
 
 // published hands a message on. done is false if it has to wait for room (P6).
 func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
@@ -126,23 +122,32 @@ func (c *conn) receipt(p *packet.Publish) (settle func(error), first bool, err e
 		return settle, true, nil
 	}
 	c.forgetRefused()
-	first = c.session.Receive(p.PacketID)
-	outcome := errRepeated
+	if !c.session.Receive(p.PacketID) {
+		settle(errRepeated)
+		c.repeated(p.PacketID)
+		return settle, false, nil
+	}
 	c.Lock()
-	if first {
-		if c.taking == nil {
-			c.taking = map[uint16]struct{}{}
-		}
-		c.taking[p.PacketID] = struct{}{}
-	} else if _, ok := c.taking[p.PacketID]; ok {
-		outcome = errAwaited
+	defer c.Unlock()
+	if c.taking == nil {
+		c.taking = map[uint16]struct{}{}
 	}
-	c.Unlock()
-	if !first {
-		c.l.stats.Repeated.Add(1)
-		settle(outcome)
+	c.taking[p.PacketID] = struct{}{}
+	return settle, true, nil
+}
+
+// repeated answers for the second time a message that was answered once; who waits for the first answer will have it. It does so at
+// once, since a PUBREC that comes after the PUBCOMP of its message the device takes for that of the next one with the identifier (P1).
+func (c *conn) repeated(id uint16) {
+	c.l.stats.Repeated.Add(1)
+	c.Lock()
+	if _, awaited := c.taking[id]; awaited || c.IsShut() {
+		c.Unlock()
+		return
 	}
-	return settle, first, nil
+	b := c.Buffer()
+	b.B = packet.AppendAck(b.B, packet.PUBREC, id)
+	c.Added(1)
 }
 
 // unanswered returns how many messages count for the Receive Maximum. A QoS 2 message that is settled meanwhile moves from
@@ -155,7 +160,7 @@ func (c *conn) unanswered() int32 {
 // settled answers a QoS 1 or 2 message: in the order in which they came [MQTT-4.6.0-2], and positively only when the sink
 // answers for it (P1). Any goroutine, with the window locked.
 func (c *conn) settled(r receipt, err error) {
-	repeat := err == errRepeated || err == errAwaited
+	repeat := err == errRepeated
 	var no *packet.Ack
 	var end *ending
 	if err != nil && !repeat {
@@ -176,7 +181,7 @@ func (c *conn) settled(r receipt, err error) {
 		c.Shut() // no ack may overtake the one that is missing
 		c.Unlock()
 		c.stopShut(end)
-	case c.IsShut() || err == errAwaited:
+	case c.IsShut() || repeat:
 		c.Unlock()
 	default:
 		b := c.Buffer()

@@ -161,6 +161,31 @@ func TestQoS2Once(t *testing.T) {
 	})
 }
 
+// P1: a repeat is answered before the PUBCOMP of its message, whatever waits between them. After it the device would take the answer
+// for that of the next message with the identifier.
+func TestQoS2RepeatAnsweredAtOnce(t *testing.T) {
+	everyVersion(t, func(t *testing.T, v packet.Version) {
+		b := start(t)
+		b.sink.Hold = true
+		c := b.join(v, "d1")
+		again := publish(2, 5, "t", "x")
+		again.Dup = true
+		c.Send(publish(2, 5, "t", "x"), publish(2, 6, "t", "waits"))
+		b.sink.Wait(2)
+		b.sink.Settle(0, nil)
+		c.ExpectAck(packet.PUBREC, 5, packet.Success)
+		c.Send(again, &packet.Ack{Type: packet.PUBREL, PacketID: 5}, publish(2, 5, "t", "next"))
+		c.ExpectAck(packet.PUBREC, 5, packet.Success)
+		c.ExpectAck(packet.PUBCOMP, 5, packet.Success)
+		b.sink.Wait(3)
+		b.sink.Settle(1, nil)
+		c.ExpectAck(packet.PUBREC, 6, packet.Success)
+		c.Ping() // and nothing of 5
+		b.sink.Settle(2, nil)
+		c.ExpectAck(packet.PUBREC, 5, packet.Success)
+	})
+}
+
 // P1 [MQTT-4.3.3-4]: a PUBREL that comes before our PUBREC does not free the identifier of a message that the sink does not
 // answer for.
 func TestPubrelBeforePubrec(t *testing.T) {
