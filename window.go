@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"sync"
+	"sync/atomic"
 )
 
 // A Window bounds what is in flight and settles it in the order in which it was opened, whatever the order of
@@ -13,6 +14,7 @@ import (
 type Window[T any] struct {
 	slots   *Slots[T]
 	settled func(v T, err error)
+	failed  atomic.Bool
 
 	mu             sync.Mutex
 	n, size        int32
@@ -108,6 +110,9 @@ func (b *block[T]) finish(i uint32, err error) {
 	b.done |= 1 << i
 	if err != nil {
 		b.slots[i].err = err
+		if !IsPermanent(err) {
+			w.failed.Store(true)
+		}
 	}
 	fell := false
 	for o := w.oldest; o != nil && o.done>>w.head&1 != 0; o = w.oldest {
@@ -131,6 +136,10 @@ func (b *block[T]) finish(i uint32, err error) {
 	}
 	w.mu.Unlock()
 }
+
+// Failed reports whether anything was completed with an error that another try may help, be it settled or not. What is to be sent again
+// keeps its order only where nothing else is handed over before it (P3).
+func (w *Window[T]) Failed() bool { return w.failed.Load() }
 
 // Len returns how many are in flight.
 func (w *Window[T]) Len() int {

@@ -98,6 +98,23 @@ func TestWindowIsBounded(t *testing.T) {
 	}
 }
 
+// P3: a failure shows at once, though it is settled in its turn; a refusal for good is none.
+func TestWindowShowsFailure(t *testing.T) {
+	w := NewWindow(3, new(Slots[int]), func(int, error) {})
+	var done [3]func(error)
+	for i := range done {
+		done[i], _ = w.Open(i)
+	}
+	done[2](Permanent(errors.New("no")))
+	if w.Failed() {
+		t.Error("failed by a refusal")
+	}
+	if done[1](errors.New("later, perhaps")); !w.Failed() || w.Len() != 3 {
+		t.Errorf("failed %v, with %d in flight", w.Failed(), w.Len())
+	}
+	done[0](nil)
+}
+
 func TestWindowWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var slots Slots[int]

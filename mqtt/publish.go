@@ -16,7 +16,7 @@ type receipt struct {
 }
 
 // errRepeated is the outcome of a QoS 2 message that was sent again: the first one has the answer.
-var errRepeated = errors.New("sent again")
+var errRepeated = linkspan.Permanent(errors.New("sent again"))
 
 // published hands a message on. done is false if it has to wait for room (P6).
 func (c *conn) published(w *work, raw packet.Raw) (done bool, err error) {
@@ -103,11 +103,14 @@ func (c *conn) message(w *work, topic string) (m *linkspan.Message, ok bool) {
 	return m, ok
 }
 
-// receipt opens the window for a QoS 1 or 2 message. settle is nil if it is full; first is false for a QoS 2 message
-// that the sink has, or is about to have [MQTT-4.3.3-10].
+// receipt opens the window for a QoS 1 or 2 message. settle is nil if it is full, or if the connection will end once it is known in its
+// turn that a message failed; first is false for a QoS 2 message that the sink has, or is about to have [MQTT-4.3.3-10].
 func (c *conn) receipt(p *packet.Publish) (settle func(error), first bool, err error) {
 	if c.version == packet.V5 && c.unanswered() >= int32(c.l.cfg.ReceiveMaximum) { // [MQTT-3.3.4-9]
 		return nil, false, &ending{reason: packet.ReceiveMaximumExceeded}
+	}
+	if c.window.Failed() { // the device will send that one again, and what came after it (P3)
+		return nil, false, nil
 	}
 	r := receipt{p.PacketID, p.QoS}
 	settle, ok := c.window.Open(r)

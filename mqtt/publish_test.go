@@ -131,6 +131,25 @@ func TestRetriableErrorEndsConnection(t *testing.T) {
 	}
 }
 
+// P3: what comes behind a message that failed is not handed on, also where the end has to wait for the answer to one before it: the
+// device sends all of it again, in order.
+func TestNothingOvertakesWhatFailed(t *testing.T) {
+	b := start(t)
+	b.sink.Hold = true
+	c := b.join(packet.V5, "d1")
+	c.Send(publish(1, 1, "t", "x"), publish(1, 2, "t", "fails"))
+	b.sink.Wait(2)
+	b.sink.Settle(1, errors.New("timeout"))
+	c.Send(publish(1, 3, "t", "x"))
+	c.Ping()
+	b.sink.Settle(0, nil)
+	c.ExpectAck(packet.PUBACK, 1, packet.Success)
+	c.ExpectDisconnect(packet.ServerBusy)
+	if n := b.sink.Count(); n != 2 {
+		t.Errorf("%d were handed on", n)
+	}
+}
+
 // VXM-A3 [MQTT-4.3.3-10]: a QoS 2 message is handed on once, however often it comes, and answered only with custody.
 func TestQoS2Once(t *testing.T) {
 	everyVersion(t, func(t *testing.T, v packet.Version) {
