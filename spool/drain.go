@@ -16,19 +16,22 @@ type drain struct {
 	decoder decoder
 	m       linkspan.Message
 	now     time.Time
+	leaving bool // nothing is handed over any more
 }
 
-// run drains until ctx ends. It sleeps when there is nothing to do; who makes something to do pokes it.
-func (d *drain) run(ctx context.Context) {
+// run drains until ctx ends. Until last does, it still walks: what the producer has, and delivers now, is not to come once more
+// after the next start. It sleeps when there is nothing to do; who makes something to do pokes it.
+func (d *drain) run(ctx, last context.Context) {
 	defer d.close()
-	for ctx.Err() == nil {
+	for end := false; !end; {
+		end = last.Err() != nil
 		d.s.idle.Store(true)
-		if d.pass(ctx) {
+		if d.pass(ctx) || end {
 			continue
 		}
 		select {
 		case <-d.s.wake:
-		case <-ctx.Done():
+		case <-last.Done():
 		}
 	}
 }
@@ -55,7 +58,8 @@ func (d *drain) pass(ctx context.Context) (moved bool) {
 	for _, w := range d.walks {
 		w.before = w.at
 	}
-	for i := 0; i < len(d.walks) && ctx.Err() == nil; i++ {
+	for i := 0; i < len(d.walks); i++ {
+		d.leaving = ctx.Err() != nil
 		moved = d.step(d.walks[i]) || moved
 	}
 	d.join()
@@ -91,7 +95,7 @@ func (d *drain) take(l *lane, e journal.Entry) fate {
 		f.over = true
 		done = f.tell()
 		l.counts.tooOld.Add(1)
-	case !l.ready(cost(e)):
+	case d.leaving || !l.ready(cost(e)):
 		fate = full
 	default:
 		f, send = l.enter(f, e.Seq), true

@@ -385,6 +385,30 @@ func TestStopDrains(t *testing.T) {
 	})
 }
 
+// What the spool takes over while it stops, and Kafka's producer delivers then all the same, the next process does not deliver again.
+func TestStopSettlesWhatIsDelivered(t *testing.T) {
+	in(t, func(t *testing.T) {
+		x := newSite(t, Lane{Name: "a"})
+		x.start()
+		sent := x.sendMany("a", "k", "m", 10)
+		go func() {
+			time.Sleep(5 * time.Second)
+			x.cluster.answer('k', 10)
+		}()
+		if err := x.stop(); err != nil {
+			t.Fatal(err)
+		}
+		same(t, "acked from the disk", x.acked(), sent)
+		same(t, "delivered", x.cluster.payloads(), sent)
+		x.cluster = newCluster()
+		x.to = x.cluster
+		x.cluster.away(false)
+		x.start()
+		pass(time.Second)
+		same(t, "delivered by the next one", x.cluster.payloads(), nil)
+	})
+}
+
 // A lane with a backlog from before stays behind it, also if it may not spool: then only Kafka acknowledges.
 func TestBacklogFirst(t *testing.T) {
 	in(t, func(t *testing.T) {

@@ -205,7 +205,7 @@ func (s *Spool) Run(ctx context.Context) error {
 	var err error
 	if s.journal != nil {
 		disk.Go(func() { err = s.journal.Run(last) })
-		work.Go(func() { s.newDrain().run(ctx) })
+		work.Go(func() { s.newDrain().run(ctx, last) })
 	}
 	work.Go(func() { s.watch(last) })
 	<-ctx.Done()
