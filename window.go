@@ -10,15 +10,15 @@ import (
 // A Window bounds what is in flight and settles it in the order in which it was opened, whatever the order of
 // completion (P3, P4, P6). An MQTT connection acknowledges through one, a Kafka consumer commits through one.
 //
-// All methods are safe from any goroutine. An empty window holds no memory but its own.
+// All methods are safe from any goroutine. An empty window holds no memory but its own, one line of it: 64 bytes.
 type Window[T any] struct {
 	slots   *Slots[T]
 	settled func(v T, err error)
-	failed  atomic.Bool
 
 	mu             sync.Mutex
 	n, size        int32
-	head, tail     uint32        // slots of oldest that are settled, of newest that are taken
+	head, tail     uint16        // slots of oldest that are settled, of newest that are taken
+	failed         atomic.Bool   // by an error that another try may help; needs no mu
 	oldest, newest *block[T]     // nil: nothing is in flight
 	changed        chan struct{} // closed when n falls; nil while nobody waits
 }
@@ -101,10 +101,10 @@ func (w *Window[T]) shrink() {
 	w.slots.pool.Put(b)
 }
 
-func (b *block[T]) bind(i uint32) func(error) { return func(err error) { b.finish(i, err) } }
+func (b *block[T]) bind(i uint16) func(error) { return func(err error) { b.finish(i, err) } }
 
 // finish records the outcome of slot i and settles the prefix that is complete.
-func (b *block[T]) finish(i uint32, err error) {
+func (b *block[T]) finish(i uint16, err error) {
 	w := b.window
 	w.mu.Lock()
 	b.done |= 1 << i
