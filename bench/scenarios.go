@@ -26,7 +26,7 @@ const (
 	uplinkFlood    = "uplink 50 × 100, Apache Kafka"
 	uplinkBare     = "uplink 50 × 100, no headers, Apache Kafka"
 	uplinkSingle   = "uplink 1,000 × 1, Apache Kafka"
-	leastSingle    = "the least gateway, 1,000 × 1, Apache Kafka"
+	leastSingle    = "least gateway, 1,000 × 1, Apache Kafka"
 	mosquittoAlone = "Mosquitto alone, 50 × 100"
 	toLight        = "Mosquitto to one subscriber, 50 × 100"
 	toLinkspan     = "Mosquitto to Linkspan, 50 × 100, Apache Kafka"
