@@ -137,7 +137,7 @@ func (c *conn) look() error {
 		return *err
 	}
 	if c.relook {
-		if err := c.tick(); err != nil {
+		if err := c.tick(time.Time{}); err != nil { // what the client has said meanwhile is not read yet
 			return err
 		}
 	}
@@ -222,18 +222,18 @@ func (c *conn) Late() error {
 	if c.amqp == nil {
 		c.start()
 	}
-	return c.tick()
+	return c.tick(time.Now())
 }
 
-// tick does what is due, and sets when the next is.
-func (c *conn) tick() error {
+// tick does what is due, and sets when the next is. Until seen all that came is read and digested.
+func (c *conn) tick(seen time.Time) error {
 	c.relook = false
 	now := time.Now()
 	limit := c.Born().Add(c.l.cfg.ConnectTimeout)
-	if !c.opened && !now.Before(limit) {
+	if !c.opened && !seen.Before(limit) {
 		return errSlow
 	}
-	next, err := c.amqp.Tick(now)
+	next, err := c.amqp.Tick(now, seen)
 	if err != nil {
 		return err
 	}

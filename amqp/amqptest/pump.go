@@ -84,7 +84,7 @@ func (p *pump) drive(in <-chan []byte) {
 		case <-p.wake:
 			p.engine.Resume()
 		case now := <-tick.C:
-			_, _ = p.engine.Tick(now)
+			_, _ = p.engine.Tick(now, now)
 		}
 	}
 }

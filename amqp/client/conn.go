@@ -43,7 +43,10 @@ type conn struct {
 	session *engine.Session
 	in      []byte // in[:n] is read and not digested
 	n       int
+	limit   time.Time // of the broker's open
 	now     time.Time // of the last read
+	seen    time.Time // until when all that came is read and digested
+	heeded  time.Time // since when it reads without a break
 	stalled bool      // it does not read, since too much is held back
 	held    int       // bytes of messages that are held back
 	message linkspan.Message
@@ -69,22 +72,23 @@ func (c *Client) open(ctx context.Context, t dial.Target) (*conn, error) {
 		return nil, unreached(err)
 	}
 	_ = nc.SetDeadline(time.Time{})
-	conn := c.newConn(nc, t)
+	limit, _ := bounded.Deadline()
+	conn := c.newConn(nc, t, limit)
 	select {
 	case <-conn.opened:
 		return conn, nil
 	case <-conn.ended:
-	case <-bounded.Done():
-		conn.fail(failed(CauseTimeout, "the broker does not answer within %v", c.cfg.ConnectTimeout))
+	case <-ctx.Done():
+		conn.fail(ctx.Err())
 	}
 	conn.finish()
 	return nil, conn.failure
 }
 
-// newConn takes a byte stream into service.
-func (c *Client) newConn(nc net.Conn, t dial.Target) *conn {
+// newConn takes a byte stream into service. The broker has to answer before limit.
+func (c *Client) newConn(nc net.Conn, t dial.Target, limit time.Time) *conn {
 	conn := &conn{
-		c: c, nc: nc, target: t, since: time.Now(), now: time.Now(),
+		c: c, nc: nc, target: t, since: time.Now(), now: time.Now(), limit: limit, seen: time.Now(),
 		ring: make(chan struct{}, 1), nudge: make(chan struct{}, 1), opened: make(chan struct{}), ended: make(chan struct{}),
 		in: make([]byte, readSize),
 	}
@@ -219,9 +223,10 @@ func (c *conn) turns() error {
 		now := time.Now()
 		if c.stalled {
 			c.engine.Listen(now) // a broker that we do not listen to is not silent
+			c.seen, c.heeded = now, now
 		}
 		c.engine.Resume()
-		next, err := c.engine.Tick(now)
+		next, err := c.engine.Tick(now, c.seen)
 		if err != nil {
 			return err
 		}
@@ -236,7 +241,7 @@ func (c *conn) turns() error {
 			c.pause(next)
 			continue
 		}
-		if err := c.read(next); err != nil {
+		if err := c.read(now, next); err != nil {
 			return err
 		}
 	}
@@ -253,8 +258,9 @@ func (c *conn) pause(until time.Time) {
 	}
 }
 
-// read waits for bytes until that time at most, and has the engine digest them.
-func (c *conn) read(until time.Time) error {
+// read waits for bytes until that time at most, and has the engine digest them. One that finds nothing has seen all that came: until then,
+// or until now if it was not to wait.
+func (c *conn) read(now, until time.Time) error {
 	_ = c.nc.SetReadDeadline(until)
 	if c.poked.Load() {
 		return nil
@@ -272,6 +278,9 @@ func (c *conn) read(until time.Time) error {
 		c.makeRoom(need)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if c.seen = now; until.After(now) && !c.poked.Load() {
+			c.seen = until
+		}
 		return nil
 	}
 	return err
@@ -289,11 +298,19 @@ func (c *conn) makeRoom(need int) {
 	}
 }
 
+// waited reports whether the broker has had more than AckTimeout for something since then, and has not said it.
+func (c *conn) waited(since time.Time) bool {
+	return c.seen.Sub(since) > c.c.cfg.AckTimeout && c.seen.Sub(c.heeded) > c.c.cfg.AckTimeout
+}
+
 // attend does what is due on the links, and returns when it wants to be called again.
 func (c *conn) attend(now time.Time) time.Time {
-	next := now.Add(c.c.cfg.AckTimeout / 4)
+	next := c.seen.Add(c.c.cfg.AckTimeout / 4) // to see whether there is more, however much comes
 	if c.session == nil {
-		return next
+		if !c.seen.Before(c.limit) {
+			c.fail(failed(CauseTimeout, "the broker does not answer within %v", c.c.cfg.ConnectTimeout))
+		}
+		return c.limit
 	}
 	for _, r := range c.c.receivers {
 		if due := r.attend(c, now); due.Before(next) {

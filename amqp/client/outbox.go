@@ -245,8 +245,7 @@ func (o *outbox) empty() <-chan struct{} {
 
 // attend looks after time, and returns when it wants to be called again. It is the driver's.
 func (o *outbox) attend(c *conn, now time.Time) time.Time {
-	patience := o.c.cfg.AckTimeout
-	next := now.Add(min(patience, o.c.cfg.LinkIdle) / 4)
+	next := now.Add(o.c.cfg.LinkIdle / 4)
 	var over []outcome
 	o.mu.Lock()
 	if o.conn != c {
@@ -255,13 +254,13 @@ func (o *outbox) attend(c *conn, now time.Time) time.Time {
 	}
 	late := false
 	for d := o.head; d != nil && !late; d = d.next {
-		late = !d.given.IsZero() && now.Sub(d.given) > patience
+		late = !d.given.IsZero() && c.waited(d.given)
 	}
 	for _, s := range o.senders {
 		switch {
 		case s.link == nil:
 			s.attach(now)
-		case len(s.waiting) > 0 && s.flying == 0 && now.Sub(s.used) > patience && now.Sub(s.waiting[0].since) > patience:
+		case len(s.waiting) > 0 && s.flying == 0 && c.waited(s.used) && c.waited(s.waiting[0].since):
 			over = s.giveBack(over, errStuck)
 		case s.idle() && now.Sub(s.used) > o.c.cfg.LinkIdle:
 			s.leave()
@@ -270,7 +269,7 @@ func (o *outbox) attend(c *conn, now time.Time) time.Time {
 	o.mu.Unlock()
 	o.c.finish(over)
 	if late {
-		c.fail(failed(CauseTimeout, "the broker has not settled a message within %v", patience))
+		c.fail(failed(CauseTimeout, "the broker has not settled a message within %v", o.c.cfg.AckTimeout))
 	}
 	return next
 }

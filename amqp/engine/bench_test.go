@@ -126,7 +126,7 @@ func TestIdleMemory(t *testing.T) {
 		}
 		all[i].buf = nil
 		for _, c := range []*Conn{all[i].client, all[i].server} {
-			if _, err := c.Tick(now); err != nil {
+			if _, err := c.Tick(now, now); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -10,9 +10,10 @@ import (
 const minHeartbeat = 100 * time.Millisecond
 
 // Tick looks at the clock: it ends a connection whose peer was silent for Config.IdleTimeout, with an error like Input's, and
-// writes to a peer that expects to hear something. next is when it wants to be called again, at the latest; the zero time:
-// never. The driver takes the output after it.
-func (c *Conn) Tick(now time.Time) (next time.Time, err error) {
+// writes to a peer that expects to hear something. Until seen the driver has read all that came, and found nothing that Input has not
+// been given; the zero time: who knows. What came in time is not silence, however late it is read. next is when Tick wants to be called
+// again, at the latest; the zero time: never. The driver takes the output after it.
+func (c *Conn) Tick(now, seen time.Time) (next time.Time, err error) {
 	c.enter()
 	defer c.leave()
 	c.run()
@@ -24,7 +25,7 @@ func (c *Conn) Tick(now time.Time) (next time.Time, err error) {
 	}
 	if patience := c.cfg.IdleTimeout; patience > 0 {
 		next = c.heard.Add(patience)
-		if !now.Before(next) {
+		if !seen.Before(next) {
 			return time.Time{}, c.end(ErrIdle)
 		}
 	}

@@ -317,7 +317,7 @@ func TestIdle(t *testing.T) {
 	}
 	beats, at := 0, now
 	for {
-		next, err := r.server.c.Tick(at)
+		next, err := r.server.c.Tick(at, at)
 		if err != nil {
 			if !errors.Is(err, ErrIdle) || at != now.Add(time.Minute) {
 				t.Error(err, at)
@@ -338,8 +338,18 @@ func TestIdle(t *testing.T) {
 	deaf := newRaw(t, Config{IdleTimeout: time.Minute})
 	deaf.bytes([]byte(frame.ProtocolAMQP))
 	deaf.server.c.Listen(now.Add(time.Hour))
-	if next, err := deaf.server.c.Tick(now.Add(time.Hour)); err != nil || next != now.Add(time.Hour+time.Minute) {
+	if next, err := deaf.server.c.Tick(now.Add(time.Hour), now.Add(time.Hour)); err != nil || next != now.Add(time.Hour+time.Minute) {
 		t.Error(next, err)
+	}
+	// Nor does who has not read what came meanwhile.
+	slow := newRaw(t, Config{IdleTimeout: time.Minute})
+	slow.bytes([]byte(frame.ProtocolAMQP))
+	for _, seen := range []time.Time{{}, now.Add(time.Minute - 1), now.Add(time.Minute)} {
+		slow.server.c.Listen(now)
+		_, err := slow.server.c.Tick(now.Add(time.Hour), seen)
+		if (err != nil) != (seen == now.Add(time.Minute)) {
+			t.Error(seen, err)
+		}
 	}
 	if beats < 14 || r.said(frame.CodeClose) != frame.ResourceLimitExceeded {
 		t.Error(beats)

@@ -72,16 +72,23 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Open opens the byte stream to a broker: TCP, and TLS and WebSocket where the address says so; a WebSocket that carries protocol.
 // ctx bounds all of it. Errors are of type *[Error].
+//
+// A read of it whose deadline has passed still returns what has come.
 func Open(ctx context.Context, t Target, cfg *TLSConfig, protocol string) (net.Conn, error) {
 	dialer := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true}}
 	nc, err := dialer.DialContext(ctx, "tcp", t.HostPort())
 	if err != nil {
 		return nil, &Error{Network, err}
 	}
+	tcp, err := newSocket(nc)
+	if err != nil {
+		_ = nc.Close()
+		return nil, &Error{Network, err}
+	}
+	nc = tcp
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = nc.SetDeadline(deadline)
 	}
-	tcp := nc
 	stop := context.AfterFunc(ctx, func() { _ = tcp.SetDeadline(Past()) })
 	defer stop()
 	if t.TLS {
@@ -100,6 +107,7 @@ func Open(ctx context.Context, t Target, cfg *TLSConfig, protocol string) (net.C
 		}
 		nc = upgraded
 	}
+	tcp.live = true
 	return nc, nil
 }
 

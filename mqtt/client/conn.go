@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,7 @@ type conn struct {
 	wrote    atomic.Int64 // when bytes went out last
 	pinged   atomic.Int64 // when the PINGREQ went out that is not answered; 0: none is
 	stalled  atomic.Bool  // the reader waits for room
+	seen     atomic.Int64 // until when all that came is read and digested, ns since 1970
 
 	// Guarded by w.mu.
 
@@ -106,6 +108,7 @@ func (c *conn) start() {
 	c.heard.Store(now.UnixNano())
 	c.listened.Store(now.UnixNano())
 	c.wrote.Store(now.UnixNano())
+	c.seen.Store(now.UnixNano())
 	c.w.attach(c)
 	c.running.Go(func() { c.fail(c.read()) })
 	c.running.Go(func() { c.fail(c.write()) })
@@ -153,22 +156,51 @@ func (c *conn) goodbye() {
 	c.out = d.Append(c.out, c.version)
 }
 
-// read is the reader. What came with CONNACK is there already.
+// read is the reader. What came with CONNACK is there already. It looks up now and then: all that came until then is digested when a read
+// finds nothing, and what the clock misses has not come.
 func (c *conn) read() error {
 	c.now = time.Now()
+	until := c.lookUp()
 	for {
 		if err := c.digest(); err != nil {
 			return err
 		}
 		c.catchUp()
+		if c.over() {
+			return nil
+		}
 		n, err := c.nc.Read(c.space())
-		if n == 0 && err != nil {
+		c.now = time.Now()
+		switch {
+		case n == 0 && errors.Is(err, os.ErrDeadlineExceeded):
+			if !c.now.Before(until) { // else it is fail that wakes us
+				c.seen.Store(until.UnixNano())
+				until = c.lookUp()
+			}
+			continue
+		case n == 0 && err != nil:
 			return err
 		}
-		c.now = time.Now()
 		c.heard.Store(c.now.UnixNano())
 		c.n += n
 		c.w.c.stats.BytesIn.Add(uint64(n))
+	}
+}
+
+// lookUp has a read end that finds nothing for an interval, and returns when that is.
+func (c *conn) lookUp() time.Time {
+	until := c.now.Add(c.interval())
+	_ = c.nc.SetReadDeadline(until)
+	return until
+}
+
+// over reports whether the connection has ended.
+func (c *conn) over() bool {
+	select {
+	case <-c.ended:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -396,11 +428,7 @@ func (c *conn) awakeReader() {
 // clock looks after time until the connection ends.
 func (c *conn) clock() {
 	half := c.limits.KeepAlive / 2
-	interval := c.w.c.cfg.AckTimeout / 4
-	if half > 0 {
-		interval = min(interval, half/2)
-	}
-	tick := time.NewTicker(max(interval, 10*time.Millisecond))
+	tick := time.NewTicker(c.interval())
 	defer tick.Stop()
 	for {
 		select {
@@ -411,29 +439,45 @@ func (c *conn) clock() {
 				c.heard.Store(now.UnixNano()) // a broker that we do not listen to is not silent
 				c.listened.Store(now.UnixNano())
 			}
+			seen := time.Unix(0, c.seen.Load())
 			c.ping(now, half)
-			if c.w.overdue(now.Add(-c.patience), time.Unix(0, c.listened.Load())) {
+			c.silence(seen, half)
+			if c.w.overdue(seen.Add(-c.patience), time.Unix(0, c.listened.Load())) {
 				c.fail(failed(CauseTimeout, "the broker has not acknowledged a message within %v", c.patience))
 			}
 		}
 	}
 }
 
-// ping sends a PINGREQ when nothing was written or heard for half of the keep-alive [MQTT-3.1.2-20], and ends a connection
-// on which nothing came for as long after one [MQTT 3.1.2.10], or for longer where one may be stuck behind a message that takes longer.
+// interval is how often the clock and the reader look up.
+func (c *conn) interval() time.Duration {
+	cfg := &c.w.c.cfg
+	interval := min(cfg.AckTimeout, cfg.ConnectTimeout) / 4
+	if half := c.limits.KeepAlive / 2; half > 0 {
+		interval = min(interval, half/2)
+	}
+	return max(interval, 10*time.Millisecond)
+}
+
+// silence ends a connection on which nothing had come until seen for half of the keep-alive after a PINGREQ [MQTT 3.1.2.10], or for longer
+// where the answer may be stuck behind a message that takes longer.
+func (c *conn) silence(seen time.Time, half time.Duration) {
+	patience := half
+	if c.patience > c.w.c.cfg.AckTimeout {
+		patience = max(half, c.patience)
+	}
+	limit, heard := seen.Add(-patience).UnixNano(), c.heard.Load()
+	if at := c.pinged.Load(); half > 0 && at != 0 && at < limit && heard < limit {
+		c.fail(failed(CauseTimeout, "the broker is silent: nothing came for %v", seen.Sub(time.Unix(0, heard)).Round(time.Millisecond)))
+	}
+}
+
+// ping sends a PINGREQ when nothing was written or heard for half of the keep-alive [MQTT-3.1.2-20].
 func (c *conn) ping(now time.Time, half time.Duration) {
 	if half == 0 {
 		return
 	}
 	quiet := now.Add(-half).UnixNano()
-	silent := quiet
-	if c.patience > c.w.c.cfg.AckTimeout {
-		silent = min(silent, now.Add(-c.patience).UnixNano())
-	}
-	if at := c.pinged.Load(); at != 0 && at < silent && c.heard.Load() < silent {
-		c.fail(failed(CauseTimeout, "the broker is silent: nothing came for %v", now.Sub(time.Unix(0, c.heard.Load())).Round(time.Millisecond)))
-		return
-	}
 	if c.wrote.Load() > quiet && (c.heard.Load() > quiet || c.pinged.Load() != 0) {
 		return
 	}

@@ -246,8 +246,9 @@ func (w *worker) request(ctx context.Context, c *conn, p []byte, id uint16, answ
 		c.kick()
 	}
 	w.mu.Unlock()
-	patience := time.NewTimer(w.c.cfg.ConnectTimeout)
-	defer patience.Stop()
+	asked, patience := time.Now(), w.c.cfg.ConnectTimeout
+	tick := time.NewTicker(c.interval())
+	defer tick.Stop()
 	for {
 		select {
 		case r := <-c.replies:
@@ -265,11 +266,11 @@ func (w *worker) request(ctx context.Context, c *conn, p []byte, id uint16, answ
 			return reply{}, c.failure
 		case <-ctx.Done():
 			return reply{}, ctx.Err()
-		case <-patience.C:
-			if time.Since(time.Unix(0, c.listened.Load())) >= w.c.cfg.ConnectTimeout && !c.stalled.Load() {
-				return reply{}, failed(CauseTimeout, "the broker has not answered with %v within %v", answer, w.c.cfg.ConnectTimeout)
+		case <-tick.C:
+			since := max(asked.UnixNano(), c.listened.Load())
+			if time.Duration(c.seen.Load()-since) >= patience {
+				return reply{}, failed(CauseTimeout, "the broker has not answered with %v within %v", answer, patience)
 			}
-			patience.Reset(w.c.cfg.ConnectTimeout)
 		}
 	}
 }
