@@ -196,6 +196,13 @@ func (tr *trial) dial(t testing.TB) net.Conn {
 	return c
 }
 
+// pipe returns a connection that is none of the system's.
+func (tr *trial) pipe() net.Conn {
+	served, peer := net.Pipe()
+	tr.Admit(served)
+	return peer
+}
+
 func say(t testing.TB, c io.Writer, text string) {
 	t.Helper()
 	if _, err := io.WriteString(c, text); err != nil {

@@ -27,7 +27,7 @@ func both(t *testing.T, f func(t *testing.T, keep bool)) {
 	t.Run("kept", func(t *testing.T) { f(t, true) })
 }
 
-// Lines of any size come back, many at a time and in pieces, over each of the ways in.
+// Lines of any size come back, many at a time and in pieces, over each of the ways in, with a socket and without.
 func TestLines(t *testing.T) {
 	a := wiretest.NewAuthority(t)
 	cert, key := a.Issue("server", "127.0.0.1")
@@ -37,11 +37,16 @@ func TestLines(t *testing.T) {
 	client.ServerName = "127.0.0.1"
 	both(t, func(t *testing.T, keep bool) {
 		for name, way := range map[string][]func(*Config){
-			"tcp": nil, "tls": {secure}, "ws": {webSocket}, "wss": {secure, webSocket},
+			"tcp": nil, "tls": {secure}, "ws": {webSocket}, "wss": {secure, webSocket}, "memory, tls": {secure},
 		} {
 			t.Run(name, func(t *testing.T) {
 				tr := start(t, keep, way...)
-				nc := tr.dial(t)
+				var nc net.Conn
+				if strings.HasPrefix(name, "memory") {
+					nc = tr.pipe()
+				} else {
+					nc = tr.dial(t)
+				}
 				if strings.HasSuffix(name, "s") && name != "ws" {
 					nc = tls.Client(nc, client)
 				}
