@@ -2,14 +2,18 @@ package outage
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/linkspan/linkspan"
 	"github.com/linkspan/linkspan/kafka"
+	"github.com/linkspan/linkspan/mqtt"
+	"github.com/linkspan/linkspan/session"
 	"github.com/linkspan/linkspan/spool"
 	"github.com/linkspan/linkspan/spool/journal/journaltest"
+	"github.com/twmb/franz-go/pkg/kfake"
 )
 
 // A process is one life of Linkspan: what bridge makes of the parts that messages pass on their way up.
@@ -18,22 +22,28 @@ type process struct {
 	line   *line
 	client *kafka.Client
 	spool  *spool.Spool
-	sends  atomic.Int64 // messages that are not done
+	door   kfake.VirtualNetwork // where devices come in
+	sends  atomic.Int64         // messages that are not done
 
 	cancel context.CancelFunc // of the spool
+	leave  context.CancelFunc // of the listener
+	left   chan struct{}      // closed when the listener has ended
 	ended  chan struct{}      // closed when nothing of it runs any more
-	closed chan struct{}      // closed when no device may send any more
 
 	finish func() // takes the network away, once
 
 	mu      sync.Mutex
 	closing bool
 	dead    bool
+	calls   []*call // all that there were
 }
+
+// address is where a process listens, each on a network of its own.
+const address = "127.0.0.1:1883"
 
 // start starts a process, and fails where a process would end with an error.
 func (w *world) start() error {
-	p := &process{w: w, line: w.network.line(), ended: make(chan struct{}), closed: make(chan struct{})}
+	p := &process{w: w, line: w.network.line(), left: make(chan struct{}), ended: make(chan struct{})}
 	p.finish = sync.OnceFunc(func() {
 		p.line.sever()
 		w.account(p)
@@ -55,6 +65,7 @@ func (w *world) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	var runs sync.WaitGroup
+	runs.Go(p.listen())
 	runs.Go(func() {
 		if err := p.spool.Run(ctx); err != nil {
 			w.tell("the spool ends with %v", err)
@@ -78,6 +89,49 @@ func (w *world) start() error {
 	close(w.changed)
 	w.changed = make(chan struct{})
 	return nil
+}
+
+// listen makes the listener, and returns what runs it.
+func (p *process) listen() (run func()) {
+	w := p.w
+	cfg := mqtt.DefaultListenerConfig()
+	cfg.Name, cfg.URL, cfg.Listen = "devices", "mqtt://"+address, p.door.Listen
+	cfg.DrainTimeout = time.Second
+	registry := session.NewRegistry(session.DefaultConfig(), w.log)
+	l, err := mqtt.Listen(cfg, registry, w.log)
+	if err != nil {
+		panic(err)
+	}
+	ctx, leave := context.WithCancel(context.Background())
+	p.leave = leave
+	return func() {
+		defer close(p.left)
+		if err := l.Run(ctx, gate{p}); err != nil {
+			w.failf("the listener ends with %v", err)
+		}
+		_ = registry.Close(context.Background())
+	}
+}
+
+// admit reports whether a device may call, and notes that it did.
+func (p *process) admit(c *call) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing {
+		return false
+	}
+	p.calls = append(p.calls, c)
+	return true
+}
+
+// hangUp ends all calls.
+func (p *process) hangUp() {
+	p.mu.Lock()
+	calls := slices.Clone(p.calls)
+	p.mu.Unlock()
+	for _, c := range calls {
+		c.hangUp()
+	}
 }
 
 // warm has the Kafka client get its producer id. It asks for that with a lock held that whoever writes to another broker waits
@@ -124,15 +178,16 @@ func (p *process) close(dead bool) bool {
 		return false
 	}
 	p.closing = true
-	close(p.closed)
 	return true
 }
 
 // kill ends p as it stands. What it does after that nobody sees.
 func (p *process) kill(left func(*world, *journaltest.Disk) *journaltest.Disk) {
 	p.close(true)
+	p.hangUp()
 	p.w.crash(left)
 	p.finish()
+	p.leave()
 	p.cancel()
 	p.client.Close()
 	p.await()
@@ -144,7 +199,8 @@ func (p *process) stop() {
 	if !p.close(false) {
 		return
 	}
-	p.wait(time.Second) // the listeners' drain timeout
+	p.leave()
+	<-p.left
 	began := time.Now()
 	p.cancel()
 	p.await()

@@ -80,7 +80,7 @@ func newSchedule(seed uint64) *schedule {
 		s.lanes = append(s.lanes, lane)
 	}
 	length := d.between(time.Second, 8*time.Second) // of publishing
-	for i := range 1 + d.IntN(4) {
+	for i := range 3 + d.IntN(3) {
 		s.devices = append(s.devices, newHabits(d, i, length))
 	}
 	s.trouble(d, length)
@@ -110,17 +110,18 @@ func (s *schedule) configure(d dice) {
 }
 
 // trouble draws what goes wrong: a few kinds, each perhaps more than once, often at the end of another or soon after its beginning.
-// With all three of Kafka, disk and process among them, they more often meet.
+// With all four of Kafka, devices, disk and process among them, they more often meet.
 func (s *schedule) trouble(d dice, length time.Duration) {
 	var chosen []*kind
 	draw := func(kinds []kind) { chosen = append(chosen, &kinds[d.IntN(len(kinds))]) }
 	if d.oneIn(2) {
 		draw(kafkaKinds)
+		draw(deviceKinds)
 		draw(diskKinds)
 		draw(processKinds)
 	}
 	for range 1 + d.IntN(2) {
-		draw(pick(d, kafkaKinds, kafkaKinds, diskKinds, processKinds))
+		draw(pick(d, kafkaKinds, kafkaKinds, deviceKinds, diskKinds, processKinds))
 	}
 	var times []time.Duration // when something begins or ends
 	for range 1 + d.IntN(7) {

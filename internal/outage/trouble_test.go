@@ -20,7 +20,7 @@ type kind struct {
 	begin   func(w *world, tr *trouble) (end func())
 }
 
-// What can go wrong with Kafka, with the disk, and with the process.
+// What can go wrong with Kafka, with devices, with the disk, and with the process.
 var kafkaKinds = []kind{
 	{name: "Kafka refused", lasts: 6 * time.Second, brokers: true, begin: onWay(func(y *way, n int) { y.refused += n })},
 	{name: "Kafka black-holed", lasts: 6 * time.Second, brokers: true, begin: onWay(func(y *way, n int) { y.black += n })},
@@ -36,6 +36,11 @@ var kafkaKinds = []kind{
 	{name: "requests timed out", lasts: 3 * time.Second, lanes: true, begin: answer(kerr.RequestTimedOut)},
 	{name: "not authorized", lasts: time.Second, lanes: true, begin: refuse(kerr.TopicAuthorizationFailed)},
 	{name: "Kafka fails", lasts: 500 * time.Millisecond, lanes: true, begin: refuse(kerr.UnknownServerError)},
+}
+
+var deviceKinds = []kind{
+	{name: "devices cut off", begin: onCalls((*call).hangUp)},
+	{name: "devices gone without a word", begin: onCalls((*call).vanish)},
 }
 
 var diskKinds = []kind{
@@ -60,6 +65,21 @@ func onWay(count func(*way, int)) func(*world, *trouble) func() {
 	return func(w *world, tr *trouble) func() {
 		w.network.change(tr.broker, func(y *way) { count(y, 1) })
 		return func() { w.network.change(tr.broker, func(y *way) { count(y, -1) }) }
+	}
+}
+
+// onCalls ends the calls that there are.
+func onCalls(end func(*call)) func(*world, *trouble) func() {
+	return func(w *world, _ *trouble) func() {
+		for _, d := range w.devices {
+			d.mu.Lock()
+			c := d.call
+			d.mu.Unlock()
+			if c != nil {
+				end(c)
+			}
+		}
+		return nil
 	}
 }
 
