@@ -2,5 +2,5 @@
 
 package outage
 
-// defaultSeeds: under the race detector everything takes three times as long. `make test` plays more, without it.
+// defaultSeeds: under the race detector everything takes three times as long. `make e2e` plays more, without it.
 const defaultSeeds = 120
